@@ -1,0 +1,41 @@
+// The kernels' thread pool: a fixed team that runs the same function on every member and joins at a barrier.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace xlstm {
+
+// Number of hardware threads that this process may use (affinity respected), at least 1.
+[[nodiscard]] int available_cores();
+
+// A team of `size` threads, the caller included. Workers spin briefly for the next job, then sleep.
+// One caller at a time: run() and parallel_for() must not be called concurrently or from inside a job (asserted).
+class ThreadPool {
+ public:
+  // `on_start` runs once on each worker thread (not on the caller), for example to limit a library's own threads; it
+  // must not throw. Error kMemory if the system refuses that many threads.
+  explicit ThreadPool(int size, const std::function<void()>& on_start = {});
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  [[nodiscard]] int size() const { return size_; }
+
+  // Calls job(member) once on each member 0 … size-1 and returns when all are done. The first exception thrown by a
+  // member is rethrown here.
+  void run(const std::function<void(int member)>& job);
+
+  // Splits [0, count) into one contiguous range per member (multiples of `grain`, but for the last) and calls
+  // body(begin, end, member) for the non-empty ones. The split depends only on count, grain and size().
+  void parallel_for(int64_t count, int64_t grain,
+                    const std::function<void(int64_t begin, int64_t end, int member)>& body);
+
+ private:
+  struct Shared;
+  int size_;
+  std::unique_ptr<Shared> shared_;
+};
+
+}  // namespace xlstm

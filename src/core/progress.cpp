@@ -1,0 +1,50 @@
+#include "xlstm/core/progress.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "xlstm/core/str.h"
+
+namespace xlstm {
+
+bool stderr_is_terminal() {
+  return ::isatty(STDERR_FILENO) == 1;
+}
+
+Progress::Progress(std::string label, int64_t total, bool enabled)
+    : label_(std::move(label)),
+      total_(std::max<int64_t>(1, total)),
+      active_(enabled && stderr_is_terminal()),
+      start_(std::chrono::steady_clock::now()),
+      last_(start_) {}
+
+Progress::~Progress() {
+  if (drawn_) std::fputs("\r\033[K", stderr);
+}
+
+void Progress::advance(int64_t amount) {
+  done_ += amount;
+  if (!active_) return;
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_ < std::chrono::milliseconds(100)) return;
+  last_ = now;
+  draw();
+}
+
+void Progress::draw() {
+  constexpr int kWidth = 30;
+  const double share = std::min(1.0, static_cast<double>(done_) / static_cast<double>(total_));
+  const int filled = static_cast<int>(share * kWidth);
+  const double seconds = std::chrono::duration<double>(last_ - start_).count();
+  const std::string line = cat("\r\033[K", label_, " [", std::string(static_cast<size_t>(filled), '='),
+                               std::string(static_cast<size_t>(kWidth - filled), ' '), "] ",
+                               static_cast<int>(share * 100), "%  ", fixed(seconds, 1), " s");
+  std::fputs(line.c_str(), stderr);
+  std::fflush(stderr);
+  drawn_ = true;
+}
+
+}  // namespace xlstm

@@ -1,0 +1,265 @@
+#include "xlstm/core/thread_pool.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <numeric>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/support/expect_error.h"
+
+namespace xlstm {
+namespace {
+
+using test::expect_error;
+
+struct Range {
+  int64_t begin;
+  int64_t end;
+  int member;
+};
+
+std::vector<Range> split(ThreadPool& pool, int64_t count, int64_t grain) {
+  std::vector<std::vector<Range>> by_member(static_cast<size_t>(pool.size()));
+  pool.parallel_for(count, grain, [&](int64_t begin, int64_t end, int member) {
+    by_member[static_cast<size_t>(member)].push_back({begin, end, member});
+  });
+  std::vector<Range> all;
+  for (const auto& ranges : by_member) all.insert(all.end(), ranges.begin(), ranges.end());
+  return all;
+}
+
+TEST(ThreadPool, EveryMemberRunsTheJobOnceOnItsOwnThread) {
+  for (const int size : {1, 2, 3, 8}) {
+    SCOPED_TRACE(size);
+    ThreadPool pool(size);
+    EXPECT_EQ(pool.size(), size);
+    std::vector<int> calls(static_cast<size_t>(size), 0);
+    std::vector<std::thread::id> threads(static_cast<size_t>(size));
+    pool.run([&](int member) {
+      ++calls[static_cast<size_t>(member)];
+      threads[static_cast<size_t>(member)] = std::this_thread::get_id();
+    });
+    EXPECT_EQ(calls, std::vector<int>(static_cast<size_t>(size), 1));
+    EXPECT_EQ(threads[0], std::this_thread::get_id()) << "member 0 is the caller";
+    EXPECT_EQ(std::set<std::thread::id>(threads.begin(), threads.end()).size(), static_cast<size_t>(size));
+  }
+}
+
+TEST(ThreadPool, ASizeBelowOneIsTheCallerAlone) {
+  for (const int size : {0, -3}) {
+    ThreadPool pool(size);
+    EXPECT_EQ(pool.size(), 1);
+    int calls = 0;
+    pool.run([&](int) { ++calls; });
+    EXPECT_EQ(calls, 1);
+  }
+}
+
+TEST(ThreadPool, OnStartRunsOncePerWorkerAndNotOnTheCaller) {
+  std::atomic<int> starts{0};
+  std::atomic<bool> on_caller{false};
+  const auto caller = std::this_thread::get_id();
+  {
+    ThreadPool pool(4, [&] {
+      ++starts;
+      if (std::this_thread::get_id() == caller) on_caller = true;
+    });
+    pool.run([](int) {});
+    pool.run([](int) {});
+  }
+  EXPECT_EQ(starts, 3);
+  EXPECT_FALSE(on_caller);
+}
+
+TEST(ThreadPool, RunReturnsOnlyWhenAllMembersAreDone) {
+  ThreadPool pool(3);
+  for (int slow = 0; slow < 3; ++slow) {
+    std::atomic<int> done{0};
+    pool.run([&](int member) {
+      if (member == slow) std::this_thread::sleep_for(std::chrono::milliseconds(20));
+      ++done;
+    });
+    EXPECT_EQ(done, 3) << "slow member " << slow;
+  }
+}
+
+TEST(ThreadPool, WhatOneJobWroteTheNextOneSeesOnEveryMember) {
+  ThreadPool pool(4);
+  std::vector<int64_t> values(64, 0);
+  for (int round = 0; round < 2000; ++round) {
+    // Each round every element is written by a different member than before.
+    pool.run([&](int member) {
+      for (size_t i = 0; i < values.size(); ++i) {
+        if ((static_cast<int>(i) + round) % 4 == member) ++values[i];
+      }
+    });
+  }
+  EXPECT_EQ(values, std::vector<int64_t>(64, 2000));
+}
+
+TEST(ThreadPool, ManyRapidJobsWithPausesLoseNoWakeUp) {
+  ThreadPool pool(2);
+  std::atomic<int64_t> calls{0};
+  for (int job = 0; job < 20'000; ++job) {
+    pool.run([&](int) { calls.fetch_add(1, std::memory_order_relaxed); });
+    if (job % 4000 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // the workers fall asleep
+  }
+  EXPECT_EQ(calls, 40'000);
+}
+
+TEST(ThreadPool, MoreThreadsThanCoresFinish) {
+  ThreadPool pool(available_cores() * 8);
+  std::atomic<int64_t> calls{0};
+  for (int job = 0; job < 200; ++job) pool.run([&](int) { ++calls; });
+  EXPECT_EQ(calls, int64_t{200} * pool.size());
+}
+
+TEST(ThreadPool, AnExceptionOfAnyMemberReachesTheCallerAfterAllAreDone) {
+  ThreadPool pool(3);
+  for (int thrower = 0; thrower < 3; ++thrower) {
+    SCOPED_TRACE(thrower);
+    std::atomic<int> done{0};
+    try {
+      pool.run([&](int member) {
+        if (member == thrower) throw std::runtime_error("member " + std::to_string(member));
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+        ++done;
+      });
+      ADD_FAILURE() << "no exception";
+    } catch (const std::runtime_error& error) {
+      EXPECT_EQ(error.what(), "member " + std::to_string(thrower));
+    }
+    EXPECT_EQ(done, 2);
+  }
+}
+
+TEST(ThreadPool, WorksOnAfterAnException) {
+  for (const int size : {1, 3}) {
+    ThreadPool pool(size);
+    EXPECT_THROW(pool.run([](int) { throw std::logic_error("all throw"); }), std::logic_error);
+    std::atomic<int> calls{0};
+    EXPECT_NO_THROW(pool.run([&](int) { ++calls; }));
+    EXPECT_EQ(calls, size);
+  }
+}
+
+TEST(ThreadPool, AJobInsideAJobIsAnInternalErrorAndNotADeadlock) {
+  ThreadPool pool(2);
+  expect_error([&] { pool.run([&](int) { pool.run([](int) {}); }); }, ExitCode::kInternal, {"thread_pool.cpp"});
+  std::atomic<int> calls{0};
+  pool.run([&](int) { ++calls; });
+  EXPECT_EQ(calls, 2);
+}
+
+TEST(ThreadPool, ParallelForCoversEveryIndexOnceInOrder) {
+  for (const int size : {1, 2, 3, 7}) {
+    ThreadPool pool(size);
+    for (const int64_t count : {1, 2, 3, 5, 6, 7, 31, 64, 1000, 1001}) {
+      for (const int64_t grain : {1, 2, 8, 64, 5000}) {
+        SCOPED_TRACE(testing::Message() << size << " members, count " << count << ", grain " << grain);
+        int64_t next = 0;
+        int last_member = -1;
+        for (const Range& range : split(pool, count, grain)) {
+          EXPECT_EQ(range.begin, next);
+          EXPECT_LT(range.begin, range.end);
+          EXPECT_GT(range.member, last_member) << "one range per member";
+          EXPECT_TRUE(range.end == count || range.end % grain == 0);
+          next = range.end;
+          last_member = range.member;
+        }
+        EXPECT_EQ(next, count);
+      }
+    }
+  }
+}
+
+TEST(ThreadPool, ParallelForSharesEvenly) {
+  ThreadPool pool(4);
+  for (const Range& range : split(pool, 1001, 1)) {
+    EXPECT_GE(range.end - range.begin, 250);
+    EXPECT_LE(range.end - range.begin, 251);
+  }
+}
+
+TEST(ThreadPool, ParallelForOfNothingCallsNothing) {
+  ThreadPool pool(3);
+  EXPECT_TRUE(split(pool, 0, 1).empty());
+  EXPECT_TRUE(split(pool, -5, 1).empty());
+}
+
+TEST(ThreadPool, AGrainBelowOneCountsAsOne) {
+  ThreadPool pool(2);
+  EXPECT_EQ(split(pool, 10, 0).size(), 2u);
+  EXPECT_EQ(split(pool, 10, -1).size(), 2u);
+}
+
+TEST(ThreadPool, ParallelForPassesExceptionsOn) {
+  ThreadPool pool(2);
+  EXPECT_THROW(pool.parallel_for(10, 1,
+                                 [](int64_t, int64_t end, int) {
+                                   if (end == 10) throw std::out_of_range("last");
+                                 }),
+               std::out_of_range);
+}
+
+TEST(ThreadPool, CanBeDestroyedUnusedIdleAndAsleep) {
+  for (int i = 0; i < 50; ++i) {
+    ThreadPool unused(3);
+  }
+  {
+    ThreadPool idle(3);
+    idle.run([](int) {});
+  }
+  {
+    ThreadPool asleep(3);
+    asleep.run([](int) {});
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+TEST(ThreadPool, TwoPoolsWorkBesideEachOther) {
+  ThreadPool outer(2);
+  std::atomic<int> calls{0};
+  outer.run([&](int) {
+    ThreadPool inner(2);
+    for (int i = 0; i < 100; ++i) inner.run([&](int) { ++calls; });
+  });
+  EXPECT_EQ(calls, 400);
+}
+
+TEST(ThreadPool, AvailableCoresIsAtLeastOne) {
+  EXPECT_GE(available_cores(), 1);
+}
+
+#if defined(__linux__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+TEST(ThreadPoolDeathTest, ASystemOutOfThreadsIsAMemoryErrorAndNotATermination) {
+  testing::GTEST_FLAG(death_test_style) = "threadsafe";
+  const auto ask_for_too_many = [] {
+    // Thread stacks take address space; with little of it left, thread creation fails.
+    const rlimit limit{300u << 20, 300u << 20};
+    ::setrlimit(RLIMIT_AS, &limit);
+    try {
+      ThreadPool pool(1000);
+    } catch (const Error& error) {
+      std::fprintf(stderr, "%s\n", error.what());
+      ::_exit(static_cast<int>(error.code()));
+    }
+    ::_exit(0);
+  };
+  EXPECT_EXIT(ask_for_too_many(), testing::ExitedWithCode(5),
+              "threads \\(thread pool\\): expected room for 1000 threads");
+}
+#endif
+
+}  // namespace
+}  // namespace xlstm
