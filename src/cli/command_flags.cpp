@@ -1,0 +1,208 @@
+#include "src/cli/command_flags.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+
+#include "xlstm/core/errors.h"
+#include "xlstm/core/str.h"
+
+namespace xlstm {
+namespace {
+
+using Values = std::vector<std::string>;
+
+constexpr std::array kCommands = {
+    Command{"generate", "[flags]", "continue a prompt; this is what runs without a command"},
+    Command{"info", "[flags]", "devices, kernels and where they run, thread budget, model facts"},
+    Command{"bench", "[flags]", "speed of prefill and decode"},
+    Command{"selftest", "[flags]", "every kernel against the reference, the bundled model against stored results"},
+    Command{"perplexity", "-f FILE [flags]", "negative log-likelihood and perplexity of a text"},
+    Command{"tokenize", "[flags]", "text to token ids, or ids to text"},
+    Command{"check", "[DIR] [flags]", "list a checkpoint's tensors and what is missing, without loading weights"},
+};
+
+// Aliases of configuration flags.
+struct Alias {
+  std::string_view key;
+  std::string_view name;
+};
+constexpr std::array kAliases = {Alias{"max_new_tokens", "-n"}, Alias{"seed", "-s"}, Alias{"threads", "-t"},
+                                 Alias{"temperature", "--temp"}};
+
+// --version and --help end parsing before anything is stored.
+void store_nothing(Arguments&, const Values&, const ValueSource&) {}
+
+constexpr std::string_view kInput = "Model and prompt";
+constexpr std::string_view kOutput = "Output and state";
+constexpr std::string_view kConfiguration = "Configuration";
+constexpr std::string_view kCommand = "Flags of this command";
+constexpr std::string_view kGeneral = "General";
+
+const std::string& non_empty(const Values& values, const ValueSource& source) {
+  if (values.back().empty()) fail(ExitCode::kUsage, source.what, source.where, "a non-empty value", "\"\"");
+  return values.back();
+}
+
+bool is_on(const Values& values, const ValueSource& source) {
+  const std::string& value = values.back();
+  if (value != "true" && value != "false") {
+    fail(ExitCode::kUsage, source.what, source.where, "true or false", cat('"', printable(value), '"'));
+  }
+  return value == "true";
+}
+
+int64_t integer_from(std::string_view text, int64_t min, const ValueSource& source) {
+  const std::string expected = cat("an integer, at least ", min);
+  const int64_t value = parse_integer(text, source, expected);
+  if (value < min) fail(ExitCode::kUsage, source.what, source.where, expected, std::to_string(value));
+  return value;
+}
+
+// Comma-separated integers of every time the flag was given.
+std::vector<int64_t> integers(const Values& values, int64_t min, const ValueSource& source) {
+  std::vector<int64_t> numbers;
+  for (const std::string& value : values) {
+    for (const std::string& text : split_commas(value)) numbers.push_back(integer_from(text, min, source));
+  }
+  return numbers;
+}
+
+std::string output_format(const Values& values, const ValueSource& source) {
+  static constexpr std::array<std::string_view, 5> kFormats = {"table", "csv", "json", "jsonl", "md"};
+  if (std::find(kFormats.begin(), kFormats.end(), values.back()) == kFormats.end()) {
+    fail(ExitCode::kUsage, source.what, source.where, "one of table, csv, json, jsonl, md",
+         cat('"', printable(values.back()), '"'));
+  }
+  return values.back();
+}
+
+constexpr std::array kFlags = {
+    CommandFlag{"-m,--model,--model-path", "DIR", "*", kInput,
+                "checkpoint directory in Hugging Face layout (default: the bundled model)",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.model = non_empty(v, s); }},
+    CommandFlag{"-p,--prompt", "TEXT", "generate tokenize", kInput, "the text itself",
+                [](Arguments& a, const Values& v, const ValueSource&) { a.prompt = v.back(); }},
+    CommandFlag{"-f,--prompt-file", "FILE", "generate tokenize", kInput, "a file with the text; -: stdin",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.prompt_file = non_empty(v, s); }},
+    CommandFlag{"--prompt-ids", "LIST", "generate", kInput, "token ids like 1,2,3, fed exactly as given",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.prompt_ids = integers({v.back()}, 0, s); }},
+    CommandFlag{"-e,--escapes", "", "generate tokenize", kInput, "interpret \\n, \\t, \\\\ and the like in -p",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.escapes = is_on(v, s); }},
+
+    CommandFlag{"--echo", "", "generate", kOutput, "print the prompt before the continuation",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.echo = is_on(v, s); }},
+    CommandFlag{"--state-save", "FILE", "generate", kOutput, "save the model's state at the end, to go on from later",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.state_save = non_empty(v, s); }},
+    CommandFlag{"--state-load", "FILE", "generate", kOutput, "go on from a saved state",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.state_load = non_empty(v, s); }},
+    CommandFlag{"--dump-logits", "FILE", "generate", kOutput, "write ids and logits as safetensors",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.dump_logits = non_empty(v, s); }},
+
+    CommandFlag{"--shape", "SHAPE", "bench", kCommand,
+                "a synthetic model: 7b, 406m, or E=1024,blocks=24,heads=4,vocab=50304",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.shape = non_empty(v, s); }},
+    CommandFlag{"-p,--n-prompt", "LIST", "bench", kCommand, "prompt lengths to prefill; 0: none [default 512]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.n_prompt = integers(v, 0, s); }},
+    CommandFlag{"-n,--n-gen", "LIST", "bench", kCommand, "numbers of tokens to decode; 0: none [default 128]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.n_gen = integers(v, 0, s); }},
+    CommandFlag{"-b,--batch", "LIST", "bench", kCommand, "numbers of sequences side by side [default 1]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.batch = integers(v, 1, s); }},
+    CommandFlag{
+        "-r,--repeats", "N", "bench", kCommand, "runs per row, of which the median counts [default 5]",
+        [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.repeats = integer_from(v.back(), 1, s); }},
+    CommandFlag{"-o,--output", "FORMAT", "bench", kCommand, "table, csv, json, jsonl or md [default table]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.output = output_format(v, s); }},
+
+    CommandFlag{"--decode", "", "tokenize", kCommand, "ids to text",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.tokenize.decode = is_on(v, s); }},
+    CommandFlag{"--jsonl", "", "tokenize", kCommand, "line by line: {\"text\": …} to {\"ids\": […]}, or the reverse",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.tokenize.jsonl = is_on(v, s); }},
+
+    CommandFlag{"--add-bos", "", "tokenize", kCommand, "put the begin-of-text token first",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.tokenize.add_bos = is_on(v, s); }},
+
+    CommandFlag{"-f,--file", "FILE", "perplexity", kCommand,
+                "plain text, .jsonl with text or ids per line, or .json with an array of strings",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.perplexity.file = non_empty(v, s); }},
+    CommandFlag{"--max-ids", "N", "perplexity", kCommand, "cut every document to N ids",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.perplexity.max_ids = integer_from(v.back(), 1, s);
+                }},
+    CommandFlag{"--json", "", "info selftest perplexity check", kCommand, "print one JSON object",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.json = is_on(v, s); }},
+
+    CommandFlag{"--profile", "NAME", "*", kConfiguration, "settings of NAME.json in the configs directory",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.layers.profile = non_empty(v, s); }},
+    CommandFlag{"--config", "FILE", "*", kConfiguration, "settings of a JSON file (repeatable, the last one wins)",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  for (const std::string& path : v) a.layers.config_files.emplace_back(non_empty({path}, s));
+                }},
+    CommandFlag{"--configs-dir", "DIR", "*", kConfiguration,
+                "where profiles are [default ./configs, else the shipped one]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.layers.configs_dir = non_empty(v, s); }},
+    CommandFlag{"--print-effective-config,--print-config", "", "generate", kConfiguration,
+                "print the merged settings and where each comes from, and exit",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.print_effective_config = is_on(v, s); }},
+
+    CommandFlag{"-v,--verbose", "", "*", kGeneral, "the same as --log-level debug",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  if (is_on(v, s) && !a.layers.flags.contains("log_level")) a.layers.flags["log_level"] = "debug";
+                }},
+    CommandFlag{"--version", "", "*", kGeneral, "print the version and exit", store_nothing},
+    CommandFlag{"-h,--help", "", "*", kGeneral, "print this and exit; also `xlstm_generate COMMAND --help`",
+                store_nothing},
+};
+
+bool has_word(std::string_view words, std::string_view word, char separator) {
+  while (true) {
+    const size_t end = words.find(separator);
+    if (words.substr(0, end) == word) return true;
+    if (end == std::string_view::npos) return false;
+    words.remove_prefix(end + 1);
+  }
+}
+
+bool is_command_flag(std::string_view name, std::string_view command) {
+  return std::any_of(kFlags.begin(), kFlags.end(), [&](const CommandFlag& flag) {
+    return flag.applies_to(command) && has_word(flag.names, name, ',');
+  });
+}
+
+}  // namespace
+
+std::span<const Command> commands() {
+  return kCommands;
+}
+
+std::span<const CommandFlag> command_flags() {
+  return kFlags;
+}
+
+bool CommandFlag::applies_to(std::string_view command) const {
+  return commands == "*" || has_word(commands, command, ' ');
+}
+
+std::vector<std::string> option_flag_names(const Option& option, std::string_view command) {
+  std::string flag = cat("--", option.key);
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  if (is_command_flag(flag, command)) return {};
+  std::vector<std::string> names;
+  for (const Alias& alias : kAliases) {
+    if (alias.key == option.key && !is_command_flag(alias.name, command)) names.emplace_back(alias.name);
+  }
+  names.push_back(std::move(flag));
+  return names;
+}
+
+std::vector<std::string> split_commas(std::string_view text) {
+  std::vector<std::string> parts;
+  while (true) {
+    const size_t end = text.find(',');
+    parts.emplace_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
+
+}  // namespace xlstm
