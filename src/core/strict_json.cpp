@@ -138,7 +138,7 @@ class Builder {
 
 JsonObject parse_strict_json(std::string_view text, const std::string& where, const JsonRules& rules) {
   // The parser takes a NUL byte for the end of the text and would not look at what follows.
-  if (text.find('\0') != std::string_view::npos) fail(rules.code, rules.what, where, "text", "a NUL byte");
+  if (text.find('\0') != std::string_view::npos) fail(rules.code, rules.what, where, "valid JSON", "a NUL byte");
   JsonObject result;
   size_t line = 1;
   Builder builder(where, rules, line, result);
@@ -146,7 +146,7 @@ JsonObject parse_strict_json(std::string_view text, const std::string& where, co
   const LineCounter end(text.data() + text.size(), &line);
   json::sax_parse(begin, end, &builder);
   if (!result.value.is_object()) {
-    fail(rules.code, rules.what, where, "an object { … }", cat("a JSON ", result.value.type_name()));
+    fail(rules.code, rules.what, where, "a JSON object", json_kind(result.value));
   }
   return result;
 }

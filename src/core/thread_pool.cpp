@@ -30,6 +30,11 @@ inline void cpu_relax() {
 // microseconds, longer than the gaps between two jobs of one pass, shorter than a scheduler's time slice.
 constexpr int kSpins = 4000;
 
+// The last job that somebody has begun for a member; alone in its cache line.
+struct alignas(64) Claim {
+  std::atomic<uint64_t> job{0};
+};
+
 }  // namespace
 
 int available_cores() {
@@ -40,17 +45,28 @@ int available_cores() {
   return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
 }
 
+// A job has a number. Each member's part of it is claimed once, by the member's own thread or, if that thread has not
+// begun when the caller is done with its part, by the caller: on a machine whose cores are busy elsewhere the caller
+// then does the work instead of waiting for a thread that does not run.
+//
+// Sleeping: who goes to sleep announces it and looks once more; who brings news looks for announcements afterwards.
+// Both sides use sequentially consistent operations, so one of them sees the other.
 struct ThreadPool::Shared {
+  explicit Shared(int size) : claims(static_cast<size_t>(size)) {}
+
   std::mutex mutex;
-  std::condition_variable wake;         // workers: a new job or the end
-  std::condition_variable finished;     // caller: pending fell to 0
-  std::atomic<uint64_t> generation{0};  // number of jobs posted
-  std::atomic<int> pending{0};          // workers that have not finished the current job
+  std::condition_variable wake;      // workers: a new job or the end
+  std::condition_variable finished;  // caller: pending fell to 0
+  std::atomic<uint64_t> current{0};  // number of the last job posted
+  std::atomic<int> pending{0};       // members' parts of the job that are not done
+  std::atomic<int> sleeping_workers{0};
+  std::atomic<bool> sleeping_caller{false};
   std::atomic<bool> stopping{false};
   std::atomic<bool> busy{false};  // a job is running
   int spins = 0;
   const std::function<void(int)>* job = nullptr;
   std::exception_ptr failure;  // guarded by mutex
+  std::vector<Claim> claims;
   std::vector<std::thread> threads;
 
   void execute(int member) {
@@ -62,40 +78,70 @@ struct ThreadPool::Shared {
     }
   }
 
+  // Takes a member's part of job `number`; `seen` is the last one known to be taken and is updated if it was later.
+  bool claim(int member, uint64_t& seen, uint64_t number) {
+    return claims[static_cast<size_t>(member)].job.compare_exchange_strong(seen, number);
+  }
+
   void worker(int member, const std::function<void()>& on_start) {
     if (on_start) on_start();
     uint64_t seen = 0;
     while (true) {
-      for (int spin = 0; spin < spins && generation.load(std::memory_order_acquire) == seen; ++spin) cpu_relax();
-      if (generation.load(std::memory_order_acquire) == seen) {
-        std::unique_lock lock(mutex);
-        wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
-      }
-      ++seen;
-      if (stopping.load(std::memory_order_acquire)) return;
+      for (int spin = 0; spin < spins && current.load(std::memory_order_acquire) == seen; ++spin) cpu_relax();
+      if (current.load() == seen) sleep_until_posted(seen);
+      if (stopping.load()) return;
+      const uint64_t number = current.load();
+      if (!claim(member, seen, number)) continue;
+      seen = number;
       execute(member);
-      if (pending.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+      if (pending.fetch_sub(1) == 1 && sleeping_caller.load()) {
         const std::lock_guard lock(mutex);
         finished.notify_one();
       }
     }
   }
 
-  void stop() {
-    stopping.store(true, std::memory_order_release);
-    post();
-    for (std::thread& thread : threads) thread.join();
+  void sleep_until_posted(uint64_t seen) {
+    std::unique_lock lock(mutex);
+    sleeping_workers.fetch_add(1);
+    wake.wait(lock, [&] { return current.load() != seen; });
+    sleeping_workers.fetch_sub(1);
   }
 
   void post() {
+    current.fetch_add(1);
+    if (sleeping_workers.load() == 0) return;
     const std::lock_guard lock(mutex);
-    generation.fetch_add(1, std::memory_order_release);
     wake.notify_all();
+  }
+
+  // The caller's own part, the parts that nobody has begun, and the wait for the others.
+  void complete() {
+    execute(0);
+    const uint64_t number = current.load();
+    for (int member = 1; member < static_cast<int>(claims.size()); ++member) {
+      uint64_t seen = claims[static_cast<size_t>(member)].job.load();
+      if (seen == number || !claim(member, seen, number)) continue;
+      execute(member);
+      pending.fetch_sub(1);
+    }
+    for (int spin = 0; spin < spins && pending.load(std::memory_order_acquire) != 0; ++spin) cpu_relax();
+    if (pending.load() == 0) return;
+    std::unique_lock lock(mutex);
+    sleeping_caller.store(true);
+    finished.wait(lock, [&] { return pending.load() == 0; });
+    sleeping_caller.store(false);
+  }
+
+  void stop() {
+    stopping.store(true);
+    post();
+    for (std::thread& thread : threads) thread.join();
   }
 };
 
 ThreadPool::ThreadPool(int size, const std::function<void()>& on_start)
-    : size_(std::max(1, size)), shared_(std::make_unique<Shared>()) {
+    : size_(std::max(1, size)), shared_(std::make_unique<Shared>(size_)) {
   // A team larger than the machine must not spin: the members that have work need the cores.
   shared_->spins = size_ <= available_cores() ? kSpins : 0;
   try {
@@ -123,12 +169,9 @@ void ThreadPool::run(const std::function<void(int)>& job) {
   XLSTM_ASSERT(!shared.busy.exchange(true, std::memory_order_acquire));
   shared.job = &job;
   shared.failure = nullptr;
-  shared.pending.store(size_ - 1, std::memory_order_relaxed);
+  shared.pending.store(size_ - 1);
   shared.post();
-  shared.execute(0);
-  for (int spin = 0; spin < shared.spins && shared.pending.load(std::memory_order_acquire) != 0; ++spin) cpu_relax();
-  std::unique_lock lock(shared.mutex);
-  shared.finished.wait(lock, [&] { return shared.pending.load(std::memory_order_acquire) == 0; });
+  shared.complete();
   shared.busy.store(false, std::memory_order_release);
   if (shared.failure) std::rethrow_exception(std::exchange(shared.failure, nullptr));
 }

@@ -8,7 +8,9 @@ std::string version() {
   return XLSTM_VERSION;
 }
 
-std::string libtorch_version() { return XLSTM_LIBTORCH_VERSION; }
+std::string libtorch_version() {
+  return XLSTM_LIBTORCH_VERSION;
+}
 
 std::string compiler() {
 #if defined(__clang__)

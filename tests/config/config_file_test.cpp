@@ -58,10 +58,10 @@ TEST(StrictJson, RefusesWhatALenientReaderWouldResolveSilently) {
       {"{\"a\": 1", {"JSON text (x.json:1)"}},
       {"", {"JSON text (x.json:1)", "unexpected end of input"}},
       {"   \n", {"JSON text (x.json"}},
-      {"[1, 2]", {"JSON text (x.json): expected an object { … }, got a JSON array"}},
-      {"3", {"got a JSON number"}},
-      {"\"a\"", {"got a JSON string"}},
-      {std::string("{\"a\": 1}\0x", 10), {"JSON text (x.json): expected text, got a NUL byte"}}};
+      {"[1, 2]", {"JSON text (x.json): expected a JSON object, got a list"}},
+      {"3", {"got 3"}},
+      {"\"a\"", {"got a string"}},
+      {std::string("{\"a\": 1}\0x", 10), {"JSON text (x.json): expected valid JSON, got a NUL byte"}}};
   for (const auto& [text, parts] : cases) {
     SCOPED_TRACE(text);
     expect_error([&, t = text] { (void)parse_config_text(t, "x.json"); }, ExitCode::kUsage, parts);

@@ -277,7 +277,7 @@ TEST(BadFiles, AreRefusedInEveryLayerThatReadsThem) {
       {R"({"chunk_size": 1, "chunk_size": 2})", {"each key once"}},
       {R"({"optimizer": 3})", {"optimizer (", "an object, got a JSON number"}},
       {R"({"metal": []})", {"metal (", "an object, got a JSON array"}},
-      {R"([])", {"an object"}},
+      {R"([])", {"a JSON object"}},
       {"{", {"JSON text"}}};
   for (const auto& [text, parts] : cases) {
     for (int layer : {2, 3, 5, 6}) {

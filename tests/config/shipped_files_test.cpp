@@ -5,8 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "src/config/profile.h"
 #include "src/config/config_file.h"
+#include "src/config/profile.h"
 #include "xlstm/config/layers.h"
 
 namespace xlstm {

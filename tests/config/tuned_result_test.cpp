@@ -129,7 +129,7 @@ TEST_F(TunedResult, OneThatRecordsEverythingNeedsNoRemark) {
 TEST_F(TunedResult, UnusableFilesArePassedOverWithANote) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"{", "JSON text"},
-      {"[]", "an object"},
+      {"[]", "a JSON object"},
       {R"({"chunk_size": 0})", "an integer from 1 to 1024, got 0"},
       {R"({"chunk_size": 33, "heads_per_band": "4"})", "heads_per_band"},
       {R"({"params": {"workers": 300, "chunk_size": 33}})", "from 0 to 256"},

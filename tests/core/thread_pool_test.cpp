@@ -38,21 +38,42 @@ std::vector<Range> split(ThreadPool& pool, int64_t count, int64_t grain) {
   return all;
 }
 
-TEST(ThreadPool, EveryMemberRunsTheJobOnceOnItsOwnThread) {
+TEST(ThreadPool, EveryMembersPartRunsOnceAndMembersRunBesideEachOther) {
   for (const int size : {1, 2, 3, 8}) {
     SCOPED_TRACE(size);
     ThreadPool pool(size);
     EXPECT_EQ(pool.size(), size);
     std::vector<int> calls(static_cast<size_t>(size), 0);
     std::vector<std::thread::id> threads(static_cast<size_t>(size));
+    std::atomic<int> begun{0};
     pool.run([&](int member) {
       ++calls[static_cast<size_t>(member)];
       threads[static_cast<size_t>(member)] = std::this_thread::get_id();
+      // Nobody ends before all have begun, so the caller cannot do a worker's part.
+      ++begun;
+      while (begun < size) std::this_thread::yield();
     });
     EXPECT_EQ(calls, std::vector<int>(static_cast<size_t>(size), 1));
     EXPECT_EQ(threads[0], std::this_thread::get_id()) << "member 0 is the caller";
     EXPECT_EQ(std::set<std::thread::id>(threads.begin(), threads.end()).size(), static_cast<size_t>(size));
   }
+}
+
+TEST(ThreadPool, TheCallerDoesThePartsOfWorkersThatAreStuck) {
+  std::atomic<bool> release{false};
+  std::atomic<int> stuck{0};
+  const auto caller = std::this_thread::get_id();
+  std::vector<std::thread::id> threads(3);
+  {
+    // Both workers are held up before they can look for work.
+    ThreadPool pool(3, [&] {
+      ++stuck;
+      while (!release) std::this_thread::yield();
+    });
+    pool.run([&](int member) { threads[static_cast<size_t>(member)] = std::this_thread::get_id(); });
+    release = true;
+  }
+  EXPECT_EQ(threads, (std::vector<std::thread::id>{caller, caller, caller}));
 }
 
 TEST(ThreadPool, ASizeBelowOneIsTheCallerAlone) {

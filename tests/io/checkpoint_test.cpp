@@ -114,7 +114,7 @@ TEST(Checkpoint, ConfigJsonIsRequiredAndStrict) {
                                                                 {"{", "valid JSON"},
                                                                 {"[]", "a JSON object, got a list"},
                                                                 {"3", "got 3"},
-                                                                {"{\"a\":1,\"a\":2}", "\"a\" twice"},
+                                                                {"{\"a\":1,\"a\":2}", "each key once"},
                                                                 {"{\"a\":1} x", "valid JSON"},
                                                                 {"null", "got null"},
                                                                 {std::string("{}\0{", 4), "NUL"}};
@@ -187,13 +187,13 @@ TEST(Checkpoint, AnIndexCannotLeadOutOfItsDirectory) {
 TEST(Checkpoint, AnIndexOfAnotherFormIsRefused) {
   TempDir dir;
   write_bytes(dir / "config.json", "{}");
-  for (const char* text : {"{}", "[]", "{\"weight_map\": []}", "{\"weight_map\": {}}"}) {
+  for (const char* text : {"{}", "{\"weight_map\": []}", "{\"weight_map\": {}}"}) {
     SCOPED_TRACE(text);
     write_bytes(dir / "model.safetensors.index.json", text);
     EXPECT_THAT(open_error(dir.path()), HasSubstr("weight_map"));
   }
   write_bytes(dir / "model.safetensors.index.json", R"({"weight_map":{"a":"s1.safetensors","a":"s2.safetensors"}})");
-  EXPECT_THAT(open_error(dir.path()), HasSubstr("\"a\" twice"));
+  EXPECT_THAT(open_error(dir.path()), HasSubstr("each key once"));
 }
 
 TEST(Checkpoint, DamagedShardsAreRefusedByName) {

@@ -23,8 +23,9 @@ class ThreadPool {
 
   [[nodiscard]] int size() const { return size_; }
 
-  // Calls job(member) once on each member 0 … size-1 and returns when all are done. The first exception thrown by a
-  // member is rethrown here.
+  // Calls job(member) once for each member 0 … size-1 and returns when all are done. Members run beside each other as
+  // far as the machine has room: the caller does the part of a worker that has not begun when its own is done. The
+  // first exception thrown by a member is rethrown here.
   void run(const std::function<void(int member)>& job);
 
   // Splits [0, count) into one contiguous range per member (multiples of `grain`, but for the last) and calls
