@@ -1,0 +1,165 @@
+#include "xlstm/text/sampler.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <string>
+#include <string_view>
+
+#include "xlstm/core/errors.h"
+#include "xlstm/core/str.h"
+#include "xlstm/text/philox.h"
+
+namespace xlstm {
+
+namespace {
+
+void check(bool valid, std::string_view option, std::string_view expected, double got) {
+  if (!valid) fail(ExitCode::kUsage, option, "sampling", expected, cat(got));
+}
+
+void check_options(const SamplingOptions& o) {
+  check(o.temperature >= 0 && std::isfinite(o.temperature), "temperature", "a number from 0", o.temperature);
+  check(o.top_k >= 0, "top_k", "an integer from 0", static_cast<double>(o.top_k));
+  check(o.top_p >= 0 && o.top_p <= 1, "top_p", "a number from 0 to 1", o.top_p);
+  check(o.min_p >= 0 && o.min_p <= 1, "min_p", "a number from 0 to 1", o.min_p);
+  check(o.repeat_penalty > 0 && std::isfinite(o.repeat_penalty), "repeat_penalty", "a number above 0",
+        o.repeat_penalty);
+  check(o.repeat_last_n >= -1, "repeat_last_n", "an integer from -1", static_cast<double>(o.repeat_last_n));
+}
+
+[[noreturn]] void fail_logits(std::string_view got) {
+  fail(ExitCode::kInternal, "logits", "sampling", "finite numbers", got);
+}
+
+}  // namespace
+
+Sampler::Sampler(SamplingOptions options, int64_t usable_vocab) : options_(options) {
+  check_options(options_);
+  XLSTM_ASSERT(usable_vocab >= 1 && usable_vocab <= std::numeric_limits<int32_t>::max());
+  const auto count = static_cast<size_t>(usable_vocab);
+  scores_.resize(count);
+  candidates_.reserve(count);
+  weights_.reserve(count);
+  penalized_.resize(count, 0);
+}
+
+int64_t Sampler::sample(std::span<const float> logits, std::span<const int64_t> history, uint64_t sequence,
+                        uint64_t position) {
+  load_scores(logits);
+  penalize(history);
+  const int32_t best_id = greatest();
+  if (options_.temperature == 0) return best_id;
+  const double best = scores_[static_cast<size_t>(best_id)];
+  start_candidates();
+  keep_top_k();
+  keep_top_p(best);
+  keep_min_p(best);
+  return draw(best, philox_uniform(options_.seed, sequence, position));
+}
+
+void Sampler::load_scores(std::span<const float> logits) {
+  XLSTM_ASSERT(logits.size() >= scores_.size());
+  for (size_t id = 0; id < scores_.size(); ++id) {
+    const float logit = logits[id];
+    if (std::isnan(logit) || logit == std::numeric_limits<float>::infinity()) {
+      fail_logits(cat(std::isnan(logit) ? "NaN" : "+inf", " for id ", id));
+    }
+    scores_[id] = logit;
+  }
+}
+
+void Sampler::penalize(std::span<const int64_t> history) {
+  ++calls_;
+  if (options_.repeat_penalty == 1.0) return;
+  const auto last_n = static_cast<size_t>(options_.repeat_last_n);
+  if (options_.repeat_last_n >= 0 && history.size() > last_n) history = history.last(last_n);
+  for (const int64_t id : history) {
+    if (id < 0 || static_cast<size_t>(id) >= scores_.size()) continue;
+    const auto index = static_cast<size_t>(id);
+    if (penalized_[index] == calls_) continue;
+    penalized_[index] = calls_;
+    double& score = scores_[index];
+    score = score > 0 ? score / options_.repeat_penalty : score * options_.repeat_penalty;
+  }
+}
+
+int32_t Sampler::greatest() const {
+  const auto best = std::max_element(scores_.begin(), scores_.end());
+  if (!std::isfinite(*best)) fail_logits(cat(*best, " as the greatest"));
+  return static_cast<int32_t>(best - scores_.begin());
+}
+
+void Sampler::start_candidates() {
+  candidates_.resize(scores_.size());
+  std::iota(candidates_.begin(), candidates_.end(), 0);
+  sorted_ = 0;
+}
+
+// Brings the `count` most likely candidates to the front, in order. Grows what is sorted already.
+void Sampler::sort_candidates(size_t count) {
+  const auto more_likely = [this](int32_t a, int32_t b) {
+    const double score_a = scores_[static_cast<size_t>(a)];
+    const double score_b = scores_[static_cast<size_t>(b)];
+    return score_a != score_b ? score_a > score_b : a < b;
+  };
+  count = std::min(count, candidates_.size());
+  if (count <= sorted_) return;
+  const auto at = [this](size_t index) { return candidates_.begin() + static_cast<std::ptrdiff_t>(index); };
+  std::partial_sort(at(sorted_), at(count), candidates_.end(), more_likely);
+  sorted_ = count;
+}
+
+void Sampler::keep_top_k() {
+  const auto k = static_cast<size_t>(options_.top_k);
+  if (k == 0 || k >= candidates_.size()) return;
+  sort_candidates(k);
+  candidates_.resize(k);
+}
+
+void Sampler::keep_top_p(double best) {
+  if (options_.top_p >= 1) return;
+  const auto weight = [this, best](int32_t id) { return std::exp(scores_[static_cast<size_t>(id)] - best); };
+  double total = 0;
+  for (const int32_t id : candidates_) total += weight(id);
+  const double target = options_.top_p * total;
+  double sum = 0;
+  size_t kept = 0;
+  while (kept < candidates_.size()) {
+    // Sorting ahead in growing steps: mostly a few dozen candidates reach the target.
+    constexpr size_t kFirstStep = 128;
+    if (kept == sorted_) sort_candidates(std::max(kFirstStep, 4 * sorted_));
+    sum += weight(candidates_[kept++]);
+    if (sum >= target) break;
+  }
+  candidates_.resize(kept);
+}
+
+void Sampler::keep_min_p(double best) {
+  if (options_.min_p <= 0) return;
+  const double lowest = best + std::log(options_.min_p);
+  std::erase_if(candidates_, [this, lowest](int32_t id) { return scores_[static_cast<size_t>(id)] < lowest; });
+}
+
+int64_t Sampler::draw(double best, double uniform) {
+  if (!std::is_sorted(candidates_.begin(), candidates_.end())) std::sort(candidates_.begin(), candidates_.end());
+  weights_.clear();
+  double total = 0;
+  for (const int32_t id : candidates_) {
+    weights_.push_back(std::exp((scores_[static_cast<size_t>(id)] - best) / options_.temperature));
+    total += weights_.back();
+  }
+  const double target = uniform * total;
+  double sum = 0;
+  size_t last_possible = 0;
+  for (size_t i = 0; i < candidates_.size(); ++i) {
+    if (weights_[i] == 0) continue;
+    sum += weights_[i];
+    last_possible = i;
+    if (sum > target) break;
+  }
+  return candidates_[last_possible];
+}
+
+}  // namespace xlstm

@@ -1,0 +1,340 @@
+#include "xlstm/text/sampler.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <limits>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/text/tiny_tokenizer.h"
+#include "xlstm/text/philox.h"
+
+namespace xlstm {
+namespace {
+
+using testing_text::expect_error;
+using testing_text::Ids;
+using Logits = std::vector<float>;
+
+constexpr float kInf = std::numeric_limits<float>::infinity();
+
+// Every filter off; plain sampling from the softmax.
+SamplingOptions plain() {
+  SamplingOptions options;
+  options.temperature = 1.0;
+  options.top_k = 0;
+  options.top_p = 1.0;
+  options.min_p = 0.0;
+  options.seed = 42;
+  return options;
+}
+
+Logits from_probabilities(const std::vector<double>& probabilities) {
+  Logits logits;
+  for (const double p : probabilities) logits.push_back(static_cast<float>(std::log(p)));
+  return logits;
+}
+
+std::map<int64_t, int64_t> draw_many(const SamplingOptions& options, const Logits& logits, int64_t draws,
+                                     const Ids& history = {}) {
+  Sampler sampler(options, static_cast<int64_t>(logits.size()));
+  std::map<int64_t, int64_t> counts;
+  for (int64_t i = 0; i < draws; ++i) ++counts[sampler.sample(logits, history, 0, static_cast<uint64_t>(i))];
+  return counts;
+}
+
+std::set<int64_t> drawn_ids(const SamplingOptions& options, const Logits& logits, const Ids& history = {}) {
+  std::set<int64_t> ids;
+  for (const auto& [id, count] : draw_many(options, logits, 4000, history)) ids.insert(id);
+  return ids;
+}
+
+TEST(Philox, GivesThePublishedKnownAnswers) {
+  EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}), (PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
+  EXPECT_EQ(philox4x32({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}),
+            (PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
+  EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
+            (PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
+}
+
+TEST(Philox, UniformNumbersDependOnSeedSequenceAndPosition) {
+  std::set<double> seen;
+  const std::vector<uint64_t> values = {0, 1, uint64_t{1} << 32, UINT64_MAX};
+  for (const uint64_t seed : values) {
+    for (const uint64_t sequence : values) {
+      for (const uint64_t position : values) {
+        const double u = philox_uniform(seed, sequence, position);
+        EXPECT_GE(u, 0.0);
+        EXPECT_LT(u, 1.0);
+        seen.insert(u);
+      }
+    }
+  }
+  EXPECT_EQ(seen.size(), 64U);
+}
+
+TEST(Philox, UniformNumbersFillTheUnitIntervalEvenly) {
+  constexpr int kBins = 64;
+  constexpr int kDraws = 64'000;
+  std::vector<int> counts(kBins);
+  for (uint64_t i = 0; i < kDraws; ++i) ++counts[static_cast<size_t>(philox_uniform(1, 2, i) * kBins)];
+  double chi_square = 0;
+  constexpr double kExpected = static_cast<double>(kDraws) / kBins;
+  for (const int count : counts) chi_square += (count - kExpected) * (count - kExpected) / kExpected;
+  EXPECT_LT(chi_square, 103.4);  // 63 degrees of freedom, p = 0.001
+  EXPECT_GT(chi_square, 33.0);   // too even would be no chance either
+}
+
+TEST(Sampler, TemperatureZeroTakesTheGreatestAndTheLowestIdOfEqualOnes) {
+  SamplingOptions options;
+  options.temperature = 0;
+  Sampler sampler(options, 5);
+  EXPECT_EQ(sampler.sample(Logits{1, 3, 2, 3, 0}, {}, 0, 0), 1);
+  EXPECT_EQ(sampler.sample(Logits{-kInf, -5, -kInf, -7, -9}, {}, 0, 0), 1);
+}
+
+TEST(Sampler, NeverChoosesPaddingRows) {
+  SamplingOptions options = plain();
+  Sampler sampler(options, 2);
+  options.temperature = 0;
+  Sampler greedy(options, 2);
+  const Logits logits{0, 0, 50, std::numeric_limits<float>::quiet_NaN()};
+  for (uint64_t i = 0; i < 200; ++i) EXPECT_LT(sampler.sample(logits, {}, 0, i), 2);
+  EXPECT_EQ(greedy.sample(logits, {}, 0, 0), 0);
+}
+
+struct FrequencyCase {
+  std::string name;
+  SamplingOptions options;
+  std::vector<double> expected;
+};
+
+TEST(Sampler, DrawsWithTheRightFrequencies) {
+  const std::vector<double> p = {0.4, 0.05, 0.25, 0.1, 0.2};
+  std::vector<FrequencyCase> cases = {{"plain", plain(), p},
+                                      {"hot", plain(), {}},
+                                      {"cold", plain(), {}},
+                                      {"top_k 3", plain(), {0.4 / 0.85, 0, 0.25 / 0.85, 0, 0.2 / 0.85}},
+                                      {"all filters, hot", plain(), {}}};
+  for (auto [index, temperature] : {std::pair<size_t, double>{1, 2.0}, {2, 0.5}}) {
+    cases[index].options.temperature = temperature;
+    double total = 0;
+    for (const double q : p) total += std::pow(q, 1 / temperature);
+    for (const double q : p) cases[index].expected.push_back(std::pow(q, 1 / temperature) / total);
+  }
+  cases[3].options.top_k = 3;
+  // top_k keeps 0, 2, 4, 3; of these top_p 0.9 keeps all four, min_p 0.5 keeps 0, 2, 4; then the temperature.
+  cases[4].options.top_k = 4;
+  cases[4].options.top_p = 0.9;
+  cases[4].options.min_p = 0.49;
+  cases[4].options.temperature = 2.0;
+  const double total = std::sqrt(0.4) + std::sqrt(0.25) + std::sqrt(0.2);
+  cases[4].expected = {std::sqrt(0.4) / total, 0, std::sqrt(0.25) / total, 0, std::sqrt(0.2) / total};
+
+  for (const FrequencyCase& c : cases) {
+    SCOPED_TRACE(c.name);
+    constexpr int64_t kDraws = 40'000;
+    std::map<int64_t, int64_t> counts = draw_many(c.options, from_probabilities(p), kDraws);
+    double chi_square = 0;
+    for (size_t id = 0; id < p.size(); ++id) {
+      const double expected = c.expected[id] * kDraws;
+      const auto count = static_cast<double>(counts[static_cast<int64_t>(id)]);
+      if (expected == 0) {
+        EXPECT_EQ(count, 0) << id;
+      } else {
+        chi_square += (count - expected) * (count - expected) / expected;
+      }
+    }
+    EXPECT_LT(chi_square, 18.5);  // 4 degrees of freedom, p = 0.001
+  }
+}
+
+TEST(Sampler, TopKKeepsTheMostLikelyAndLowerIdsOfEqualOnes) {
+  SamplingOptions options = plain();
+  const Logits logits{1, 2, 1, 2, 1, 0};
+  const std::vector<std::pair<int64_t, std::set<int64_t>>> cases = {{1, {1}},
+                                                                    {2, {1, 3}},
+                                                                    {3, {0, 1, 3}},
+                                                                    {4, {0, 1, 2, 3}},
+                                                                    {6, {0, 1, 2, 3, 4, 5}},
+                                                                    {0, {0, 1, 2, 3, 4, 5}},
+                                                                    {100, {0, 1, 2, 3, 4, 5}}};
+  for (const auto& [k, expected] : cases) {
+    options.top_k = k;
+    EXPECT_EQ(drawn_ids(options, logits), expected) << k;
+  }
+}
+
+TEST(Sampler, TopPKeepsTheFewestThatReachIt) {
+  SamplingOptions options = plain();
+  const Logits logits = from_probabilities({0.1, 0.5, 0.15, 0.25});
+  const std::vector<std::pair<double, std::set<int64_t>>> cases = {
+      {0.0, {1}},        {0.49, {1}},          {0.51, {1, 3}},     {0.74, {1, 3}},
+      {0.76, {1, 2, 3}}, {0.91, {0, 1, 2, 3}}, {1.0, {0, 1, 2, 3}}};
+  for (const auto& [p, expected] : cases) {
+    options.top_p = p;
+    EXPECT_EQ(drawn_ids(options, logits), expected) << p;
+  }
+}
+
+TEST(Sampler, TopPSeesTheProbabilitiesOfWhatTopKLeft) {
+  SamplingOptions options = plain();
+  options.top_k = 2;
+  options.top_p = 0.6;  // 0.5 of all, but two thirds of the two that are left
+  EXPECT_EQ(drawn_ids(options, from_probabilities({0.1, 0.5, 0.15, 0.25})), (std::set<int64_t>{1}));
+}
+
+TEST(Sampler, TopPOverALargeVocabularyKeepsExactlyTheNucleus) {
+  SamplingOptions options = plain();
+  options.top_p = 0.5;
+  constexpr size_t kVocab = 5000;
+  Logits logits(kVocab, -kInf);
+  for (size_t i = 0; i < 1000; ++i) logits[i * 5 + 2] = i % 2 == 0 ? 1.0F : 1.0F + 1e-3F;
+  const std::set<int64_t> ids = drawn_ids(options, logits);
+  EXPECT_GT(ids.size(), 450U);
+  for (const int64_t id : ids) EXPECT_TRUE(id % 5 == 2 && (id / 5) % 2 == 1) << id;
+}
+
+TEST(Sampler, MinPKeepsThoseNearTheMostLikely) {
+  SamplingOptions options = plain();
+  const Logits logits = from_probabilities({0.1, 0.5, 0.15, 0.25});
+  const std::vector<std::pair<double, std::set<int64_t>>> cases = {
+      {0.0, {0, 1, 2, 3}}, {0.19, {0, 1, 2, 3}}, {0.21, {1, 2, 3}}, {0.31, {1, 3}}, {0.51, {1}}, {1.0, {1}}};
+  for (const auto& [p, expected] : cases) {
+    options.min_p = p;
+    EXPECT_EQ(drawn_ids(options, logits), expected) << p;
+  }
+}
+
+TEST(Sampler, FiltersSeeProbabilitiesAtTemperatureOne) {
+  SamplingOptions options = plain();
+  options.min_p = 0.31;
+  options.temperature = 50;
+  EXPECT_EQ(drawn_ids(options, from_probabilities({0.1, 0.5, 0.15, 0.25})), (std::set<int64_t>{1, 3}));
+}
+
+TEST(Sampler, RepeatPenaltyDividesPositiveAndMultipliesNegativeLogitsOnce) {
+  SamplingOptions options = plain();
+  options.temperature = 0;
+  options.repeat_penalty = 2.0;
+  Sampler sampler(options, 3);
+  EXPECT_EQ(sampler.sample(Logits{3.0F, 1.6F, 0}, Ids{0}, 0, 0), 1);        // 3 → 1.5
+  EXPECT_EQ(sampler.sample(Logits{3.0F, 1.4F, 0}, Ids{0, 0, 0}, 0, 0), 0);  // once, not three times
+  EXPECT_EQ(sampler.sample(Logits{-1.0F, -1.9F, -9}, Ids{0}, 0, 0), 1);     // -1 → -2
+  EXPECT_EQ(sampler.sample(Logits{-1.0F, -2.1F, -9}, Ids{0}, 0, 0), 0);
+  EXPECT_EQ(sampler.sample(Logits{-kInf, -2.1F, -9}, Ids{0, 1, 2, 7, -3}, 0, 0),
+            1);  // ids from elsewhere are no matter
+}
+
+TEST(Sampler, RepeatLastNLimitsWhatIsPenalized) {
+  SamplingOptions options = plain();
+  options.temperature = 0;
+  options.repeat_penalty = 4.0;
+  const Logits logits{4, 3, 2};
+  const Ids history{0, 1};
+  const std::vector<std::pair<int64_t, int64_t>> cases = {{0, 0}, {1, 0}, {2, 2}, {64, 2}, {-1, 2}};
+  for (const auto& [last_n, expected] : cases) {
+    options.repeat_last_n = last_n;
+    Sampler sampler(options, 3);
+    EXPECT_EQ(sampler.sample(logits, history, 0, 0), expected) << last_n;
+  }
+}
+
+TEST(Sampler, EqualCountersGiveEqualIdsInAnyOrderOfCalls) {
+  SamplingOptions options = plain();
+  Logits logits(1000);
+  for (size_t i = 0; i < logits.size(); ++i) logits[i] = static_cast<float>(philox_uniform(9, 9, i));
+  Sampler one(options, 1000);
+  Sampler other(options, 1000);
+  Ids forward;
+  for (uint64_t i = 0; i < 50; ++i) forward.push_back(one.sample(logits, {}, i % 3, i));
+  for (uint64_t i = 50; i-- > 0;) EXPECT_EQ(other.sample(logits, {}, i % 3, i), forward[i]);
+  options.seed = 43;
+  Sampler reseeded(options, 1000);
+  Ids changed;
+  for (uint64_t i = 0; i < 50; ++i) changed.push_back(reseeded.sample(logits, {}, i % 3, i));
+  EXPECT_NE(changed, forward);
+}
+
+TEST(Sampler, TheSameDrawComesOutWhicheverFiltersKeepTheSameIds) {
+  const Logits logits{0.5F, -kInf, 2, 1, -kInf, 1.5F};
+  SamplingOptions off = plain();
+  SamplingOptions on = plain();
+  on.top_k = 4;
+  on.top_p = 0.99999;
+  on.min_p = 0.01;
+  Sampler a(off, 6);
+  Sampler b(on, 6);
+  for (uint64_t i = 0; i < 500; ++i) EXPECT_EQ(a.sample(logits, {}, 1, i), b.sample(logits, {}, 1, i));
+}
+
+TEST(Sampler, SurvivesExtremeLogitsAndTemperatures) {
+  SamplingOptions options = plain();
+  for (const double temperature : {1e-300, 1e-10, 1.0, 1e10, 1e300}) {
+    options.temperature = temperature;
+    Sampler sampler(options, 4);
+    const int64_t id = sampler.sample(Logits{-3e38F, 3e38F, -kInf, 1e-40F}, {}, 0, 0);
+    EXPECT_NE(id, 2) << temperature;
+    const bool certain = temperature <= 1.0;
+    EXPECT_TRUE(id == 1 || !certain) << temperature;
+  }
+}
+
+TEST(Sampler, RefusesLogitsThatAreNoNumbers) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  for (const double temperature : {0.0, 1.0}) {
+    SamplingOptions options = plain();
+    options.temperature = temperature;
+    Sampler sampler(options, 3);
+    expect_error(
+        [&] {
+          (void)sampler.sample(Logits{0, nan, 0}, {}, 0, 0);
+        },
+        ExitCode::kInternal, {"logits", "NaN for id 1"});
+    expect_error(
+        [&] {
+          (void)sampler.sample(Logits{0, 0, kInf}, {}, 0, 0);
+        },
+        ExitCode::kInternal, {"logits", "+inf for id 2"});
+    expect_error(
+        [&] {
+          (void)sampler.sample(Logits{-kInf, -kInf, -kInf}, {}, 0, 0);
+        },
+        ExitCode::kInternal, {"logits", "-inf"});
+  }
+}
+
+TEST(Sampler, RefusesOptionsOutOfRange) {
+  const double nan = std::numeric_limits<double>::quiet_NaN();
+  struct BadOption {
+    std::string name;
+    SamplingOptions options;
+  };
+  std::vector<BadOption> cases;
+  const auto add = [&cases](const std::string& name, auto member, auto value) {
+    SamplingOptions options;
+    options.*member = value;
+    cases.push_back({name, options});
+  };
+  for (const double value : {-0.1, nan, static_cast<double>(kInf)}) {
+    add("temperature", &SamplingOptions::temperature, value);
+    add("top_p", &SamplingOptions::top_p, value);
+    add("min_p", &SamplingOptions::min_p, value);
+    add("repeat_penalty", &SamplingOptions::repeat_penalty, value);
+  }
+  add("top_p", &SamplingOptions::top_p, 1.1);
+  add("min_p", &SamplingOptions::min_p, 1.1);
+  add("repeat_penalty", &SamplingOptions::repeat_penalty, 0.0);
+  add("top_k", &SamplingOptions::top_k, int64_t{-1});
+  add("repeat_last_n", &SamplingOptions::repeat_last_n, int64_t{-2});
+  for (const BadOption& bad : cases) {
+    SCOPED_TRACE(bad.name);
+    expect_error([&] { Sampler(bad.options, 3); }, ExitCode::kUsage, {bad.name + " (sampling)"});
+  }
+}
+
+}  // namespace
+}  // namespace xlstm
