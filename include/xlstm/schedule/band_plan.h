@@ -1,0 +1,45 @@
+// How a chunkwise prefill is cut into tasks: heads into bands, tokens into tiles. Pure arithmetic.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/row_plan.h"
+#include "kernels/tile.h"
+
+namespace xlstm {
+
+// Neighbouring heads of one span whose tiles run in order, each handing its state to the next. Bands are independent.
+struct Band {
+  int64_t span = 0;
+  int64_t head_begin = 0;
+  int64_t head_end = 0;
+  int64_t tiles = 0;
+};
+
+struct BandShape {
+  int64_t num_heads = 1;
+  int64_t heads_per_band = 1;  // cut to num_heads; the last band of a span may have fewer
+  int64_t chunk_size = 1;      // tokens per tile; the last tile of a span may have fewer
+};
+
+class BandPlan {
+ public:
+  // Bands in order of span, then head.
+  BandPlan(std::span<const Span> spans, const BandShape& shape);
+
+  [[nodiscard]] const std::vector<Band>& bands() const { return bands_; }
+  // Tile `index` (0 … band.tiles - 1) of a band of this plan.
+  [[nodiscard]] Tile tile(const Band& band, int64_t index) const;
+
+ private:
+  std::vector<Band> bands_;
+  std::vector<int64_t> span_rows_;
+  int64_t chunk_size_;
+};
+
+// Runs every tile of the plan on the calling thread, band after band.
+void run_serially(const BandPlan& plan, const TileRunner& runner);
+
+}  // namespace xlstm

@@ -1,0 +1,10 @@
+// Which instruction sets the SIMD files are compiled for. Include it before any Highway header, so that all files of
+// this folder agree.
+//
+// x86: the compiler's baseline, SSE4, AVX2, AVX-512. arm64: NEON. Left out are SSSE3, which no machine with enough
+// memory stops at, and scalable vectors, whose registers cannot be kept in arrays as the kernels here do.
+#pragma once
+
+#ifndef HWY_DISABLED_TARGETS
+#define HWY_DISABLED_TARGETS (HWY_SSSE3 | HWY_SVE | HWY_SVE2 | HWY_SVE_256 | HWY_SVE2_128 | HWY_RVV)
+#endif

@@ -1,0 +1,53 @@
+// The operations of the forward pass around the mLSTM cell, as one device computes them.
+//
+// Formulas: Beck et al., "xLSTM 7B: A Recurrent LLM for Fast and Efficient Inference", 2025. Activations and sums are
+// float32; weights are whatever dtype they were packed from.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <span>
+
+#include "kernels/activations.h"
+#include "kernels/model_dims.h"
+#include "kernels/row_plan.h"
+#include "kernels/weights.h"
+
+namespace xlstm {
+
+// One pass at a time per object. Rows are [0, plan.rows()).
+class DeviceOps {
+ public:
+  virtual ~DeviceOps() = default;
+
+  // Turns a canonical row-major matrix on the CPU into the form that this device multiplies with. Called once per
+  // matrix at load.
+  [[nodiscard]] virtual Linear pack(Linear canonical) const = 0;
+
+  // Moves a tensor that is not multiplied with (norm vectors, the embedding table) to where this device reads it.
+  [[nodiscard]] virtual at::Tensor place(at::Tensor tensor) const { return tensor; }
+
+  virtual void begin_pass(const RowPlan& plan) = 0;
+
+  // x[r] = embedding[ids[r]]; ids are valid rows of the embedding.
+  virtual void embed(const Weights& weights, std::span<const int64_t> ids, Activations& act) = 0;
+
+  // u = RMSNorm(x);  qkvo = u · Wqkvoᵀ;  gates = softcap(u · Wgatesᵀ + b)
+  virtual void mixer_in(const BlockWeights& block, int64_t rows, Activations& act) = 0;
+
+  // x += (LayerNorm over each head's features of h ⊙ σ(o)) · Woutᵀ
+  virtual void mixer_out(const BlockWeights& block, int64_t rows, Activations& act) = 0;
+
+  // u = RMSNorm(x);  x += (SiLU(u · Wgateᵀ) ⊙ (u · Wupᵀ)) · Wdownᵀ
+  virtual void feed_forward(const BlockWeights& block, int64_t rows, Activations& act) = 0;
+
+  // logits[j] = softcap(RMSNorm(x[r_j]) · Wheadᵀ) for r_j = plan.logit_rows()[j]; logits: [at least that many, V]
+  // float32
+  virtual void head(const Weights& weights, const RowPlan& plan, Activations& act, at::Tensor& logits) = 0;
+
+  // After it, logits and state can be read.
+  virtual void end_pass() = 0;
+};
+
+}  // namespace xlstm

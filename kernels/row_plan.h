@@ -1,0 +1,46 @@
+// What one forward pass computes: which rows belong to which sequence, and whose logits are wanted.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace xlstm {
+
+enum class LogitRows { kNone, kLast, kAll };
+
+// `rows` consecutive tokens of the sequence in state slot `slot`; they are rows [first_row, first_row + rows) of the
+// pass. Spans of one plan are independent sequences, so their slots differ.
+struct Span {
+  int64_t slot = 0;
+  int64_t first_row = 0;
+  int64_t rows = 0;
+};
+
+class RowPlan {
+ public:
+  // Appends a span behind the rows so far.
+  void add(int64_t slot, int64_t rows, LogitRows logits) {
+    spans_.push_back({slot, rows_, rows});
+    const int64_t end = rows_ + rows;
+    const int64_t first_logit = logits == LogitRows::kAll ? rows_ : logits == LogitRows::kLast ? end - 1 : end;
+    for (int64_t row = first_logit; row < end; ++row) logit_rows_.push_back(row);
+    rows_ = end;
+  }
+  void clear() {
+    spans_.clear();
+    logit_rows_.clear();
+    rows_ = 0;
+  }
+
+  [[nodiscard]] const std::vector<Span>& spans() const { return spans_; }
+  [[nodiscard]] int64_t rows() const { return rows_; }
+  // The rows whose logits are computed, ascending; row j of the pass's logits belongs to logit_rows()[j].
+  [[nodiscard]] const std::vector<int64_t>& logit_rows() const { return logit_rows_; }
+
+ private:
+  std::vector<Span> spans_;
+  std::vector<int64_t> logit_rows_;
+  int64_t rows_ = 0;
+};
+
+}  // namespace xlstm

@@ -1,0 +1,459 @@
+#include "kernels/cpu/cpu_cell.h"
+
+#include <ATen/ATen.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <thread>
+#include <vector>
+
+#include "kernels/cpu/isa.h"
+#include "tests/kernels/random_tensors.h"
+#include "xlstm/core/errors.h"
+#include "xlstm/core/str.h"
+
+namespace xlstm {
+namespace {
+
+using test::copy_of;
+using test::Random;
+using test::same_bits;
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The recurrence in double precision, one head. Beside each value runs the sum of the magnitudes it was formed from:
+// rounding errors are proportional to that.
+
+struct Reference {
+  Reference(const ModelDims& dims, const LayerState& state, int64_t slot, int64_t head)
+      : dk(static_cast<size_t>(dims.head_dim_qk)), dv(static_cast<size_t>(dims.head_dim_v)), eps(dims.cell_eps) {
+    c = values(state.c[slot][head]);
+    n = values(state.n[slot][head]);
+    m = state.m[slot][head].item<double>();
+    for (const double x : c) c_size.push_back(std::abs(x));
+    for (const double x : n) n_size.push_back(std::abs(x));
+  }
+
+  static std::vector<double> values(const at::Tensor& tensor) {
+    const at::Tensor flat = tensor.to(at::kDouble).contiguous();
+    return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
+  }
+
+  void step(const std::vector<double>& q, const std::vector<double>& k, const std::vector<double>& v, double i,
+            double f) {
+    const double log_forget = std::min(f, 0.0) - std::log1p(std::exp(-std::abs(f)));
+    const double m_next = std::max(log_forget + m, i);
+    const double forget = std::exp(log_forget + m - m_next);
+    const double input = std::exp(i - m_next);
+    m = m_next;
+    h.assign(dv, 0.0);
+    h_size.assign(dv, 0.0);
+    double dot = 0;
+    double dot_size = 0;
+    for (size_t a = 0; a < dk; ++a) {
+      const double qs = q[a] / std::sqrt(static_cast<double>(dk));
+      n[a] = forget * n[a] + input * k[a];
+      n_size[a] = forget * n_size[a] + input * std::abs(k[a]);
+      dot += qs * n[a];
+      dot_size += std::abs(qs) * n_size[a];
+      for (size_t d = 0; d < dv; ++d) {
+        const size_t at = a * dv + d;
+        c[at] = forget * c[at] + input * k[a] * v[d];
+        c_size[at] = forget * c_size[at] + input * std::abs(k[a] * v[d]);
+        h[d] += qs * c[at];
+        h_size[d] += std::abs(qs) * c_size[at];
+      }
+    }
+    const double denominator = std::max(std::abs(dot), std::exp(-m)) + eps;
+    for (size_t d = 0; d < dv; ++d) {
+      h[d] /= denominator;
+      h_size[d] = (h_size[d] + std::abs(h[d]) * (dot_size + std::exp(-m))) / denominator;
+    }
+  }
+
+  size_t dk, dv;
+  double eps;
+  std::vector<double> c, c_size, n, n_size;
+  double m = 0;
+  std::vector<double> h, h_size;
+};
+
+// Runs the reference over all spans and compares h of every row and the states with what a kernel made of the same
+// input. `unit` is the relative size of one rounding.
+void expect_cell(const ModelDims& dims, const Activations& act, const LayerState& before, const LayerState& after,
+                 const std::vector<Span>& spans, double state_unit) {
+  for (const Span& span : spans) {
+    for (int64_t head = 0; head < dims.num_heads; ++head) {
+      SCOPED_TRACE(cat("slot ", span.slot, " head ", head));
+      Reference reference(dims, before, span.slot, head);
+      const at::Tensor q = act.q.narrow(1, head * dims.head_dim_qk, dims.head_dim_qk);
+      const at::Tensor k = act.k.narrow(1, head * dims.head_dim_qk, dims.head_dim_qk);
+      const at::Tensor v = act.v.narrow(1, head * dims.head_dim_v, dims.head_dim_v);
+      const at::Tensor h = act.h.narrow(1, head * dims.head_dim_v, dims.head_dim_v);
+      // Exponents are of size 16 at most, so each token may shift older contributions by that many roundings.
+      const auto roundings = static_cast<double>(64 + 16 * span.rows + dims.head_dim_qk);
+      const double unit = roundings * std::ldexp(1.0, -24) + state_unit;
+      for (int64_t row = span.first_row; row < span.first_row + span.rows; ++row) {
+        reference.step(Reference::values(q[row]), Reference::values(k[row]), Reference::values(v[row]),
+                       act.gates[row][head].item<double>(), act.gates[row][dims.num_heads + head].item<double>());
+        const std::vector<double> actual = Reference::values(h[row]);
+        for (size_t d = 0; d < actual.size(); ++d) {
+          ASSERT_NEAR(actual[d], reference.h[d], unit * reference.h_size[d] + 1e-30) << "row " << row << " d " << d;
+        }
+      }
+      if (span.rows == 0) continue;
+      const std::vector<double> c = Reference::values(after.c[span.slot][head]);
+      const std::vector<double> n = Reference::values(after.n[span.slot][head]);
+      const double m = after.m[span.slot][head].item<double>();
+      ASSERT_NEAR(m, reference.m, roundings * std::ldexp(1.0, -24) * (1 + std::abs(reference.m)));
+      for (size_t i = 0; i < c.size(); ++i) {
+        ASSERT_NEAR(c[i], reference.c[i], unit * reference.c_size[i] + 1e-30) << "C at " << i;
+      }
+      for (size_t i = 0; i < n.size(); ++i) {
+        ASSERT_NEAR(n[i], reference.n[i], unit * reference.n_size[i] + 1e-30) << "n at " << i;
+      }
+    }
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+
+ModelDims cell_dims(int64_t heads, int64_t dk, int64_t dv) {
+  ModelDims dims;
+  dims.vocab_size = 1;
+  dims.embedding_dim = 1;
+  dims.ffn_dim = 1;
+  dims.num_heads = heads;
+  dims.head_dim_qk = dk;
+  dims.head_dim_v = dv;
+  return dims;
+}
+
+const std::vector<ModelDims>& cell_shapes() {
+  static const std::vector<ModelDims> kShapes = {
+      cell_dims(1, 1, 1),   cell_dims(3, 5, 1),   cell_dims(1, 1, 5),    cell_dims(4, 16, 32),   cell_dims(3, 5, 33),
+      cell_dims(4, 32, 64), cell_dims(1, 64, 96), cell_dims(3, 17, 100), cell_dims(1, 128, 256),
+  };
+  return kShapes;
+}
+
+// A pass of several sequences: spans in row order, slots scrambled, slot 1 unused.
+std::vector<Span> make_spans(const std::vector<int64_t>& lengths) {
+  const std::vector<int64_t> slots = {4, 0, 5, 2, 3};
+  std::vector<Span> spans;
+  int64_t row = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    spans.push_back({slots.at(i), row, lengths[i]});
+    row += lengths[i];
+  }
+  return spans;
+}
+constexpr int64_t kSlots = 6;
+
+int64_t rows_of(const std::vector<Span>& spans) {
+  return spans.back().first_row + spans.back().rows;
+}
+
+struct Result {
+  Activations act;
+  LayerState state;
+};
+
+using MakeKernel = std::function<std::unique_ptr<CellKernel>(const ModelDims&, ThreadPool&)>;
+
+MakeKernel chunkwise(int64_t chunk_size) {
+  return [chunk_size](const ModelDims& dims, ThreadPool& pool) { return make_cpu_chunkwise(dims, chunk_size, pool); };
+}
+
+Result run(const MakeKernel& make, const ModelDims& dims, const Result& input, const std::vector<Span>& spans,
+           int threads) {
+  Result result{copy_of(input.act, dims), copy_of(input.state)};
+  ThreadPool pool(threads);
+  make(dims, pool)->run({result.act, result.state, spans});
+  return result;
+}
+
+// Token t of every span in one call, for all t.
+Result run_steps(const ModelDims& dims, const Result& input, const std::vector<Span>& spans, int threads) {
+  Result result{copy_of(input.act, dims), copy_of(input.state)};
+  ThreadPool pool(threads);
+  const auto kernel = make_cpu_step(dims, pool);
+  int64_t longest = 0;
+  for (const Span& span : spans) longest = std::max(longest, span.rows);
+  for (int64_t t = 0; t < longest; ++t) {
+    std::vector<Span> tokens;
+    for (const Span& span : spans) {
+      if (t < span.rows) tokens.push_back({span.slot, span.first_row + t, 1});
+    }
+    kernel->run({result.act, result.state, tokens});
+  }
+  return result;
+}
+
+bool same_result(const Result& a, const Result& b) {
+  return same_bits(a.act.h, b.act.h) && same_bits(a.state.c, b.state.c) && same_bits(a.state.n, b.state.n) &&
+         same_bits(a.state.m, b.state.m);
+}
+
+std::string text(const ModelDims& dims) {
+  return cat("NH ", dims.num_heads, " Dk ", dims.head_dim_qk, " Dv ", dims.head_dim_v);
+}
+
+class CpuCellTest : public testing::TestWithParam<std::string> {
+ protected:
+  CpuCellTest() { cpu::force_isa(GetParam()); }
+  ~CpuCellTest() override { cpu::force_isa(""); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Isa, CpuCellTest, testing::ValuesIn(cpu::supported_isas()),
+                         [](const auto& param) { return param.param; });
+
+TEST_P(CpuCellTest, StepSequenceAndChunkwiseFollowTheRecurrence) {
+  uint64_t seed = 1;
+  for (const ModelDims& dims : cell_shapes()) {
+    for (const int64_t chunk : {1, 16, 64, 100}) {
+      SCOPED_TRACE(cat(text(dims), " chunk ", chunk));
+      const bool large = dims.head_dim_qk >= 64;
+      const std::vector<Span> spans =
+          make_spans(large ? std::vector<int64_t>{2 * chunk} : std::vector<int64_t>{chunk, 2 * chunk, 0, chunk});
+      Random random(seed++);
+      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+      const int threads = 1 + static_cast<int>(seed % 3);
+      const Result sequence = run(make_cpu_sequence, dims, input, spans, threads);
+      expect_cell(dims, sequence.act, input.state, sequence.state, spans, 0);
+      const Result chunked = run(chunkwise(chunk), dims, input, spans, threads);
+      expect_cell(dims, chunked.act, input.state, chunked.state, spans, 0);
+      EXPECT_TRUE(same_result(run_steps(dims, input, spans, threads), sequence)) << "steps and sequence differ";
+      EXPECT_TRUE(same_bits(sequence.state.c[1], input.state.c[1]) && same_bits(chunked.state.c[1], input.state.c[1]))
+          << "an unused slot was changed";
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(CpuCellTest, TheSevenBillionShapeIsRight) {
+  const ModelDims dims = cell_dims(1, 256, 512);
+  const std::vector<Span> spans = make_spans({64});
+  Random random(2);
+  const Result input{random.activations(dims, 64), random.state(dims, kSlots)};
+  for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(64), chunkwise(16)}) {
+    const Result result = run(make, dims, input, spans, 2);
+    expect_cell(dims, result.act, input.state, result.state, spans, 0);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(CpuCellTest, LongTilesKeepTheirPrecision) {
+  const ModelDims dims = cell_dims(2, 8, 20);
+  const std::vector<Span> spans = make_spans({1024});
+  Random random(3);
+  Result input{random.activations(dims, 1024), random.state(dims, kSlots)};
+  input.act.gates.narrow(1, dims.num_heads, dims.num_heads).sub_(3.0);  // strong forgetting: large sums of logs
+  const Result result = run(chunkwise(1024), dims, input, spans, 2);
+  expect_cell(dims, result.act, input.state, result.state, spans, 0);
+}
+
+TEST_P(CpuCellTest, ResultsDoNotDependOnTheTeam) {
+  for (const ModelDims& dims : {cell_shapes()[1], cell_shapes()[4], cell_shapes()[7], cell_shapes()[8]}) {
+    SCOPED_TRACE(text(dims));
+    const std::vector<Span> spans = make_spans({32, 16, 64});
+    Random random(4);
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    const Result steps = run_steps(dims, input, spans, 1);
+    const Result sequence = run(make_cpu_sequence, dims, input, spans, 1);
+    const Result chunked = run(chunkwise(16), dims, input, spans, 1);
+    for (const int threads : {2, 3, 8}) {
+      EXPECT_TRUE(same_result(run_steps(dims, input, spans, threads), steps)) << threads;
+      EXPECT_TRUE(same_result(run(make_cpu_sequence, dims, input, spans, threads), sequence)) << threads;
+      EXPECT_TRUE(same_result(run(chunkwise(16), dims, input, spans, threads), chunked)) << threads;
+    }
+    // Each span alone.
+    for (const Span& span : spans) {
+      const Result alone = run(chunkwise(16), dims, input, {span}, 2);
+      EXPECT_TRUE(same_bits(alone.act.h.narrow(0, span.first_row, span.rows),
+                            chunked.act.h.narrow(0, span.first_row, span.rows)));
+      EXPECT_TRUE(same_bits(alone.state.c[span.slot], chunked.state.c[span.slot]));
+    }
+  }
+}
+
+TEST_P(CpuCellTest, TilesInAnyAllowedOrderGiveTheChunkwiseKernelsBits) {
+  const ModelDims dims = cell_dims(3, 17, 33);
+  const std::vector<Span> spans = make_spans({48, 32});
+  Random random(5);
+  const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+  const Result expected = run(chunkwise(16), dims, input, spans, 2);
+
+  Result actual{copy_of(input.act, dims), copy_of(input.state)};
+  const CellArgs args{actual.act, actual.state, spans};
+  const auto kernel = make_cpu_tile_kernel(dims);
+  const auto runner = kernel->bind(args);
+  // One thread per head of a span and two heads together, last span first.
+  std::vector<std::thread> threads;
+  for (const auto& [span, begin, end] :
+       std::vector<std::array<int64_t, 3>>{{1, 2, 3}, {1, 0, 2}, {0, 0, 1}, {0, 1, 3}}) {
+    threads.emplace_back([&, span = span, begin = begin, end = end] {
+      for (int64_t token = 0; token < spans[static_cast<size_t>(span)].rows; token += 16) {
+        runner->run({span, begin, end, token, token + 16});
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_TRUE(same_result(actual, expected));
+}
+
+TEST_P(CpuCellTest, TilesOfUnequalLengthFollowTheRecurrence) {
+  const ModelDims dims = cell_dims(2, 16, 24);
+  const std::vector<Span> spans = make_spans({111});
+  Random random(6);
+  const Result input{random.activations(dims, 111), random.state(dims, kSlots)};
+  Result result{copy_of(input.act, dims), copy_of(input.state)};
+  const CellArgs args{result.act, result.state, spans};
+  const auto runner = make_cpu_tile_kernel(dims)->bind(args);
+  int64_t begin = 0;
+  for (const int64_t length : {1, 2, 3, 5, 17, 64, 19}) {
+    runner->run({0, 0, 2, begin, begin + length});
+    begin += length;
+  }
+  ASSERT_EQ(begin, 111);
+  expect_cell(dims, result.act, input.state, result.state, spans, 0);
+}
+
+TEST_P(CpuCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
+  for (const ModelDims& dims : {cell_dims(3, 5, 33), cell_dims(2, 16, 64)}) {
+    SCOPED_TRACE(text(dims));
+    const std::vector<Span> spans = make_spans({64, 32});
+    Random random(7);
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots, at::kBFloat16)};
+    // Half a unit in the last of 8 significant bits per rounding.
+    const double rounding = std::ldexp(1.0, -8) * 1.01;
+    const Result sequence = run(make_cpu_sequence, dims, input, spans, 2);
+    expect_cell(dims, sequence.act, input.state, sequence.state, spans, rounding);
+    const Result chunked = run(chunkwise(32), dims, input, spans, 2);
+    expect_cell(dims, chunked.act, input.state, chunked.state, spans, 2 * rounding);
+    const Result steps = run_steps(dims, input, spans, 3);
+    expect_cell(dims, steps.act, input.state, steps.state, spans, 64 * rounding);
+
+    // The sequence kernel keeps float32 until the end, so it ends on the rounded float32 result.
+    Result wide = input;
+    wide.state.c = input.state.c.to(at::kFloat);
+    wide.state.n = input.state.n.to(at::kFloat);
+    const Result exact = run(make_cpu_sequence, dims, wide, spans, 2);
+    EXPECT_TRUE(same_bits(sequence.state.c, exact.state.c.to(at::kBFloat16)));
+    EXPECT_TRUE(same_bits(sequence.state.n, exact.state.n.to(at::kBFloat16)));
+    EXPECT_TRUE(same_bits(sequence.act.h, exact.act.h));
+  }
+}
+
+TEST_P(CpuCellTest, StateMayLieInAnyOrderOfSlotsHeadsAndRows) {
+  const ModelDims dims = cell_dims(3, 5, 20);
+  const std::vector<Span> spans = make_spans({32, 16});
+  Random random(8);
+  const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+  for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(16)}) {
+    const Result expected = run(make, dims, input, spans, 2);
+    Result strided{copy_of(input.act, dims), copy_of(input.state)};
+    // Physical order [NH, slots, Dk, Dv + 3], and heads before slots in n and m.
+    at::Tensor c = at::full({3, kSlots, 5, 23}, 9.0F, at::kFloat);
+    strided.state.c = c.narrow(3, 0, 20).permute({1, 0, 2, 3});
+    strided.state.c.copy_(input.state.c);
+    strided.state.n = input.state.n.permute({1, 0, 2}).contiguous().permute({1, 0, 2});
+    strided.state.m = input.state.m.t().contiguous().t();
+    ThreadPool pool(2);
+    make(dims, pool)->run({strided.act, strided.state, spans});
+    EXPECT_TRUE(same_result(strided, expected));
+    EXPECT_TRUE((c.narrow(3, 20, 3) == 9.0F).all().item<bool>()) << "wrote into the gaps of C";
+  }
+}
+
+TEST_P(CpuCellTest, GateExtremesGiveFiniteResults) {
+  const ModelDims dims = cell_dims(2, 16, 33);
+  const std::vector<float> extremes = {-15.0F, 15.0F, -1e4F, 1e4F, -1e30F, 0.0F, -100.0F, 100.0F};
+  const auto count = static_cast<int64_t>(extremes.size());
+  const std::vector<Span> spans = make_spans({count * count, count * count});
+  Random random(9);
+  Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+  for (int64_t row = 0; row < rows_of(spans); ++row) {
+    const int64_t pair = (row * 29) % (count * count);
+    input.act.gates[row].narrow(0, 0, 2).fill_(extremes[static_cast<size_t>(pair / count)]);
+    input.act.gates[row].narrow(0, 2, 2).fill_(extremes[static_cast<size_t>(pair % count)]);
+  }
+  input.act.gates[3].fill_(-std::numeric_limits<float>::infinity());
+  std::vector<Result> results = {run_steps(dims, input, spans, 2), run(make_cpu_sequence, dims, input, spans, 2)};
+  for (const int64_t chunk : {1, 16, 64}) results.push_back(run(chunkwise(chunk), dims, input, spans, 2));
+  for (const Result& result : results) {
+    EXPECT_TRUE(at::isfinite(result.act.h).all().item<bool>());
+    EXPECT_TRUE(at::isfinite(result.state.c).all().item<bool>());
+    EXPECT_TRUE(at::isfinite(result.state.n).all().item<bool>());
+    EXPECT_TRUE(at::isfinite(result.state.m).all().item<bool>());
+  }
+}
+
+TEST_P(CpuCellTest, SaturatedGatesFollowTheRecurrence) {
+  const ModelDims dims = cell_dims(2, 16, 32);
+  const std::vector<Span> spans = make_spans({64, 128});
+  for (const float i_gate : {-15.0F, 15.0F}) {
+    for (const float f_gate : {-15.0F, 15.0F}) {
+      SCOPED_TRACE(cat("i ", i_gate, " f ", f_gate));
+      Random random(10);
+      Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+      input.act.gates.narrow(1, 0, 2).fill_(i_gate);
+      input.act.gates.narrow(1, 2, 2).fill_(f_gate);
+      for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(64)}) {
+        const Result result = run(make, dims, input, spans, 2);
+        expect_cell(dims, result.act, input.state, result.state, spans, 0);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(CpuCellTest, AForgetGateShutInsideATileCutsOffWhatCameBefore) {
+  // Tokens behind the cut must see each other at full precision although |b| is huge there.
+  const ModelDims dims = cell_dims(1, 8, 16);
+  const std::vector<Span> spans = make_spans({32});
+  Random random(11);
+  Result input{random.activations(dims, 32), random.state(dims, kSlots)};
+  input.act.gates[10][1] = -2e4F;
+  const Result sequence = run(make_cpu_sequence, dims, input, spans, 1);
+  const Result chunked = run(chunkwise(32), dims, input, spans, 1);
+  const at::Tensor error = (sequence.act.h - chunked.act.h).abs().max() / sequence.act.h.abs().max();
+  EXPECT_LT(error.item<double>(), 1e-5);
+}
+
+TEST(CpuCellErrors, BrokenContractsAreReported) {
+  const ModelDims dims = cell_dims(2, 4, 6);
+  Random random(12);
+  Activations act = random.activations(dims, 4);
+  ThreadPool pool(2);
+  LayerState state = random.state(dims, kSlots);
+  const std::vector<Span> two_rows = {{0, 0, 2}};
+  EXPECT_THROW(make_cpu_step(dims, pool)->run({act, state, two_rows}), Error);
+  EXPECT_THROW(make_cpu_chunkwise(dims, 3, pool)->run({act, state, two_rows}), Error);
+  EXPECT_THROW(make_cpu_chunkwise(dims, 0, pool), Error);
+  EXPECT_NO_THROW(make_cpu_chunkwise(dims, 2, pool)->run({act, state, two_rows}));
+  LayerState transposed = random.state(dims, kSlots);
+  transposed.c = transposed.c.transpose(2, 3).contiguous().transpose(2, 3);
+  EXPECT_THROW(make_cpu_sequence(dims, pool)->run({act, transposed, two_rows}), Error);
+  LayerState half = random.state(dims, kSlots, at::kHalf);
+  EXPECT_THROW(make_cpu_sequence(dims, pool)->run({act, half, two_rows}), Error);
+}
+
+TEST(CpuCellErrors, NoSpansAreNoWork) {
+  const ModelDims dims = cell_dims(2, 4, 6);
+  Random random(13);
+  Activations act = random.activations(dims, 4);
+  LayerState state = random.state(dims, kSlots);
+  const LayerState before = copy_of(state);
+  ThreadPool pool(2);
+  make_cpu_step(dims, pool)->run({act, state, {}});
+  make_cpu_sequence(dims, pool)->run({act, state, {}});
+  make_cpu_chunkwise(dims, 16, pool)->run({act, state, {}});
+  EXPECT_TRUE(same_bits(state.c, before.c));
+}
+
+}  // namespace
+}  // namespace xlstm

@@ -1,0 +1,110 @@
+// Small models, activations and states with reproducible random values.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/activations.h"
+#include "kernels/cell.h"
+#include "kernels/model_dims.h"
+#include "kernels/weights.h"
+
+namespace xlstm::test {
+
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+
+  // Normally distributed values, float32, then rounded to `dtype`.
+  at::Tensor normal(at::IntArrayRef shape, double stddev, at::ScalarType dtype = at::kFloat) {
+    std::normal_distribution<float> distribution(0.0F, static_cast<float>(stddev));
+    at::Tensor tensor = at::empty(shape, at::kFloat);
+    float* data = tensor.data_ptr<float>();
+    for (int64_t i = 0; i < tensor.numel(); ++i) data[i] = distribution(engine_);
+    return tensor.to(dtype);
+  }
+
+  Linear linear(int64_t out, int64_t in, bool bias, at::ScalarType dtype = at::kFloat) {
+    const double stddev = 1.0 / std::sqrt(static_cast<double>(in));
+    return {out, in, normal({out, in}, stddev, dtype), bias ? normal({out}, 0.5) : at::Tensor()};
+  }
+
+  Norm norm(int64_t features, bool bias) {
+    return {normal({features}, 0.5), bias ? normal({features}, 0.5) : at::Tensor()};
+  }
+
+  BlockWeights block(const ModelDims& dims, bool bias, at::ScalarType dtype) {
+    BlockWeights weights;
+    weights.norm_mlstm = norm(dims.embedding_dim, bias);
+    weights.qkvo = linear(dims.qkvo_dim(), dims.embedding_dim, bias, dtype);
+    weights.gates = linear(2 * dims.num_heads, dims.embedding_dim, true);
+    weights.multihead_norm = norm(dims.v_dim(), bias);
+    weights.out_proj = linear(dims.embedding_dim, dims.v_dim(), bias, dtype);
+    weights.norm_ffn = norm(dims.embedding_dim, bias);
+    weights.ffn_gate_up = linear(2 * dims.ffn_dim, dims.embedding_dim, bias, dtype);
+    weights.ffn_down = linear(dims.embedding_dim, dims.ffn_dim, bias, dtype);
+    return weights;
+  }
+
+  Activations activations(const ModelDims& dims, int64_t rows) {
+    Activations act;
+    const int64_t qk = dims.qk_dim();
+    const int64_t v = dims.v_dim();
+    act.x = normal({rows, dims.embedding_dim}, 1.0);
+    act.normed = normal({rows, std::max(dims.embedding_dim, v)}, 1.0);
+    act.qkvo = normal({rows, dims.qkvo_dim()}, 1.0);
+    act.q = act.qkvo.narrow(1, 0, qk);
+    act.k = act.qkvo.narrow(1, qk, qk);
+    act.v = act.qkvo.narrow(1, 2 * qk, v);
+    act.o = act.qkvo.narrow(1, 2 * qk + v, v);
+    act.gates = normal({rows, 2 * dims.num_heads}, 2.0);
+    act.h = normal({rows, v}, 1.0);
+    act.ffn = normal({rows, 2 * dims.ffn_dim}, 1.0);
+    return act;
+  }
+
+  LayerState state(const ModelDims& dims, int64_t slots, at::ScalarType dtype = at::kFloat) {
+    return {normal({slots, dims.num_heads, dims.head_dim_qk, dims.head_dim_v}, 0.5, dtype),
+            normal({slots, dims.num_heads, dims.head_dim_qk}, 0.5, dtype), normal({slots, dims.num_heads}, 1.0)};
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+inline Activations copy_of(const Activations& act, const ModelDims& dims) {
+  Activations copy;
+  const int64_t qk = dims.qk_dim();
+  const int64_t v = dims.v_dim();
+  copy.x = act.x.clone();
+  copy.normed = act.normed.clone();
+  copy.qkvo = act.qkvo.clone();
+  copy.q = copy.qkvo.narrow(1, 0, qk);
+  copy.k = copy.qkvo.narrow(1, qk, qk);
+  copy.v = copy.qkvo.narrow(1, 2 * qk, v);
+  copy.o = copy.qkvo.narrow(1, 2 * qk + v, v);
+  copy.gates = act.gates.clone();
+  copy.h = act.h.clone();
+  copy.ffn = act.ffn.clone();
+  return copy;
+}
+
+inline LayerState copy_of(const LayerState& state) {
+  return {state.c.clone(), state.n.clone(), state.m.clone()};
+}
+
+// The same bits, so that NaN and signed zeros count as differences only if they differ.
+inline bool same_bits(const at::Tensor& a, const at::Tensor& b) {
+  const at::Tensor x = a.contiguous();
+  const at::Tensor y = b.contiguous();
+  return x.scalar_type() == y.scalar_type() && x.sizes() == y.sizes() &&
+         std::memcmp(x.const_data_ptr(), y.const_data_ptr(), x.nbytes()) == 0;
+}
+
+}  // namespace xlstm::test
