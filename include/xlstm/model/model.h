@@ -1,0 +1,43 @@
+// The forward pass: the one place where the blocks of the model are run.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/model_kernels.h"
+#include "kernels/row_plan.h"
+#include "kernels/weights.h"
+#include "xlstm/model/state.h"
+#include "xlstm/model/workspace.h"
+
+namespace xlstm {
+
+class Model {
+ public:
+  Model(const ModelDims& dims, Weights weights, ModelKernels kernels);
+
+  // Feeds ids (one per row of the plan, each in [0, V)) and advances the state of the plan's slots. Afterwards row j of
+  // work.logits holds the logits of row plan.logit_rows()[j]. `work` must have room for the plan. One pass at a time.
+  //
+  // Of a span of S > 1 rows the first floor(S / chunk_size) · chunk_size go through the chunkwise kernel, the rest
+  // through the sequence kernel; a span of one row is a step.
+  void forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work);
+
+  [[nodiscard]] const ModelDims& dims() const { return dims_; }
+  [[nodiscard]] const Weights& weights() const { return weights_; }
+  [[nodiscard]] int64_t num_blocks() const { return static_cast<int64_t>(weights_.blocks.size()); }
+  [[nodiscard]] int64_t chunk_size() const { return kernels_.chunk_size; }
+
+ private:
+  void split(const RowPlan& plan);
+  void cell(LayerState& state, const Activations& act);
+
+  ModelDims dims_;
+  Weights weights_;
+  ModelKernels kernels_;
+  // The spans of the current plan by kernel family.
+  std::vector<Span> step_spans_, chunk_spans_, tail_spans_;
+};
+
+}  // namespace xlstm

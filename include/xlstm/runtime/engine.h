@@ -1,0 +1,71 @@
+// A checkpoint on a device with its kernels resolved: everything that is fixed for the life of a run.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "xlstm/config/runtime_opts.h"
+#include "xlstm/core/thread_pool.h"
+#include "xlstm/model/load_weights.h"
+#include "xlstm/model/model.h"
+#include "xlstm/registry/registry.h"
+#include "xlstm/text/tokenizer.h"
+
+namespace xlstm {
+
+// One pass at a time; not thread-safe.
+class Engine {
+ public:
+  // Loads a checkpoint directory. Errors: kCheckpoint for its files, kDevice for what cannot run.
+  static Engine load(const RuntimeOpts& opts, const Resolution& resolution, const std::filesystem::path& directory);
+
+  // Random weights of a shape; no tokenizer.
+  static Engine synthetic(const RuntimeOpts& opts, const Resolution& resolution, const ModelDims& dims,
+                          int64_t num_blocks);
+
+  [[nodiscard]] const Resolution& resolution() const { return resolution_; }
+  [[nodiscard]] const ModelDims& dims() const { return model_->dims(); }
+  [[nodiscard]] Model& model() { return *model_; }
+  [[nodiscard]] bool show_progress() const { return show_progress_; }
+  [[nodiscard]] const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
+  [[nodiscard]] const std::string& fingerprint() const { return fingerprint_; }
+  [[nodiscard]] int64_t bos_id() const { return bos_id_; }
+  // As configured; see end_of_text_ids().
+  [[nodiscard]] const std::vector<int64_t>& eos_ids() const { return eos_ids_; }
+  // The ids that may be generated: those that the tokenizer has; all of the vocabulary without a tokenizer.
+  [[nodiscard]] int64_t usable_vocab() const;
+
+  [[nodiscard]] State make_state(int64_t slots) const;
+
+  // One pass: feeds the ids of a plan and returns its logits [plan.logit_rows(), V] in host memory, valid until the
+  // next call. Grows the workspace where the plan needs it.
+  std::span<const float> forward(const RowPlan& plan, std::span<const int64_t> ids, State& state);
+
+  // Tokens of one prefill segment: prefill_segment rounded down to whole chunks (at least one), and further where the
+  // logits of all rows are wanted, so that they stay within a few dozen megabytes.
+  [[nodiscard]] int64_t segment_rows(bool all_logits) const;
+
+ private:
+  Engine(const RuntimeOpts& opts, Resolution resolution);
+  ModelKernels kernels(const RuntimeOpts& opts, const ModelDims& dims);
+  void build(const ModelDims& dims, Weights weights, ModelKernels kernels);
+
+  Resolution resolution_;
+  int64_t prefill_segment_;
+  bool show_progress_;
+  at::ScalarType state_dtype_;
+  std::unique_ptr<ThreadPool> pool_;
+  std::unique_ptr<Model> model_;
+  std::unique_ptr<Workspace> workspace_;
+  at::Tensor host_logits_;  // of the last pass; the workspace's own memory on a CPU
+  std::optional<Tokenizer> tokenizer_;
+  std::string fingerprint_;
+  int64_t bos_id_ = 0;
+  std::vector<int64_t> eos_ids_;
+};
+
+}  // namespace xlstm

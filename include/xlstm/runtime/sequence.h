@@ -1,0 +1,49 @@
+// One text being processed: the ids fed so far, the state behind them, and the logits of the last one.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "xlstm/io/state_file.h"
+#include "xlstm/runtime/engine.h"
+
+namespace xlstm {
+
+// Called with the logits [rows, V] of consecutive rows as they are computed; valid during the call.
+using LogitSink = std::function<void(std::span<const float> logits)>;
+
+class Sequence {
+ public:
+  explicit Sequence(Engine& engine);
+
+  // Feeds ids behind those fed so far, in segments. With `every_row` set it receives all rows' logits, in order.
+  // Error kUsage for an id outside the vocabulary; nothing is fed then.
+  void feed(std::span<const int64_t> ids, const LogitSink& every_row = {});
+
+  // Appends an id without feeding it: it is pending until feed_pending() or the next feed().
+  void append_pending(int64_t id);
+  [[nodiscard]] bool has_pending() const { return fed_ < ids_.size(); }
+
+  // Every id seen, a pending one included.
+  [[nodiscard]] const std::vector<int64_t>& ids() const { return ids_; }
+
+  // Logits [V] after the last id; empty before the first one and while an id is pending.
+  [[nodiscard]] std::span<const float> logits() const { return logits_; }
+
+  // Back and forth to a state file. `seed` goes along for the sampler of the next run.
+  [[nodiscard]] SavedState save(uint64_t seed) const;
+  void restore(const SavedState& saved);
+  [[nodiscard]] StateDims state_dims() const;
+
+ private:
+  Engine& engine_;
+  State state_;
+  std::vector<int64_t> ids_;
+  size_t fed_ = 0;
+  std::vector<float> logits_;
+  RowPlan plan_;
+};
+
+}  // namespace xlstm

@@ -1,0 +1,57 @@
+#include "xlstm/model/model.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <utility>
+
+#include "xlstm/core/errors.h"
+
+namespace xlstm {
+
+Model::Model(const ModelDims& dims, Weights weights, ModelKernels kernels)
+    : dims_(dims), weights_(std::move(weights)), kernels_(std::move(kernels)) {}
+
+void Model::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work) {
+  XLSTM_ASSERT(static_cast<int64_t>(ids.size()) == plan.rows() && plan.rows() <= work.rows());
+  XLSTM_ASSERT(static_cast<int64_t>(plan.logit_rows().size()) <= work.logit_rows());
+  const c10::InferenceMode no_autograd;
+  DeviceOps& ops = *kernels_.ops;
+  Activations& act = work.act;
+  const int64_t rows = plan.rows();
+
+  split(plan);
+  ops.begin_pass(plan);
+  ops.embed(weights_, ids, act);
+  for (int64_t b = 0; b < num_blocks(); ++b) {
+    const BlockWeights& block = weights_.blocks[static_cast<size_t>(b)];
+    ops.mixer_in(block, rows, act);
+    cell(state.layer(b), act);
+    ops.mixer_out(block, rows, act);
+    ops.feed_forward(block, rows, act);
+  }
+  ops.head(weights_, plan, act, work.logits);
+  ops.end_pass();
+}
+
+void Model::cell(LayerState& state, const Activations& act) {
+  if (!step_spans_.empty()) kernels_.step->run({act, state, step_spans_});
+  if (!chunk_spans_.empty()) kernels_.chunkwise->run({act, state, chunk_spans_});
+  if (!tail_spans_.empty()) kernels_.sequence->run({act, state, tail_spans_});
+}
+
+void Model::split(const RowPlan& plan) {
+  step_spans_.clear();
+  chunk_spans_.clear();
+  tail_spans_.clear();
+  for (const Span& span : plan.spans()) {
+    if (span.rows == 1) {
+      step_spans_.push_back(span);
+      continue;
+    }
+    const int64_t chunked = span.rows / kernels_.chunk_size * kernels_.chunk_size;
+    if (chunked > 0) chunk_spans_.push_back({span.slot, span.first_row, chunked});
+    if (chunked < span.rows) tail_spans_.push_back({span.slot, span.first_row + chunked, span.rows - chunked});
+  }
+}
+
+}  // namespace xlstm

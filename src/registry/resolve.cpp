@@ -1,0 +1,194 @@
+#include <ATen/Context.h>
+
+#include <algorithm>
+#include <map>
+
+#include "src/registry/entries.h"
+#include "xlstm/core/cpu_features.h"
+#include "xlstm/core/errors.h"
+#include "xlstm/core/str.h"
+#include "xlstm/core/thread_pool.h"
+
+namespace xlstm {
+namespace {
+
+struct FamilyNames {
+  const char* option;  // configuration key that chooses it
+  std::string prefix;  // of registry keys
+  std::vector<std::string> known;
+};
+
+// The names of the contract. Known names that this executable has no kernel for are "not available", others a typo.
+const FamilyNames& names_of(KernelFamily family) {
+  static const std::vector<std::string> per_device = {"native", "cpu", "cuda", "metal"};
+  static const FamilyNames ops = {"ops_backend", "", per_device};
+  static const FamilyNames chunkwise = {
+      "chunkwise_backend",
+      "chunkwise--",
+      {"ray_compiled_steps", "queued_compiled_steps", "native", "native_compiled", "cpu", "cuda", "metal"}};
+  static const FamilyNames sequence = {"sequence_backend", "native_sequence__", per_device};
+  static const FamilyNames step = {"step_backend", "", per_device};
+  switch (family) {
+    case KernelFamily::kOps: return ops;
+    case KernelFamily::kChunkwise: return chunkwise;
+    case KernelFamily::kSequence: return sequence;
+    default: return step;
+  }
+}
+
+// Names from other programs for the same mathematics.
+std::string unalias(const std::string& name) {
+  static const std::map<std::string, std::string> aliases = {{"native_autograd", "native"},
+                                                             {"native_custbw", "native"},
+                                                             {"native_stablef_autograd", "native"},
+                                                             {"native_stablef_custbw", "native"},
+                                                             {"native_compiled_autograd", "native_compiled"},
+                                                             {"native_compiled_xl", "native_compiled"},
+                                                             {"metal_autograd", "metal"},
+                                                             {"metal_custbw", "metal"}};
+  const auto alias = aliases.find(name);
+  return alias == aliases.end() ? name : alias->second;
+}
+
+// The backend that a device's compiled kernels are registered under.
+std::string compiled_backend(const std::string& kind) {
+  return kind == "mps" ? "metal" : kind;
+}
+
+// Keys of a family that run on a device kind, for error messages.
+std::string runnable(KernelFamily family, const std::string& kind) {
+  std::vector<std::string> keys;
+  for (const KernelInfo& kernel : list_kernels()) {
+    if (kernel.family == family && why_not(kernel, kind).empty()) keys.push_back(kernel.key);
+  }
+  return join(keys, ", ");
+}
+
+std::string resolve_key(KernelFamily family, const std::string& requested, const std::string& device) {
+  const FamilyNames& names = names_of(family);
+  const std::string kind = device_kind(device);
+  std::string name = requested;
+  if (!names.prefix.empty() && name.starts_with(names.prefix)) name.erase(0, names.prefix.size());
+  name = unalias(name);
+  if (name == "auto") name = compiled_backend(kind);
+  if (std::find(names.known.begin(), names.known.end(), name) == names.known.end()) {
+    std::vector<std::string> choices = names.known;
+    choices.insert(choices.begin(), "auto");
+    const std::string near = nearest(name, choices);
+    const std::string hint = near.empty() ? "" : cat("; did you mean ", near, "?");
+    fail(ExitCode::kUsage, names.option, "configuration", cat("one of ", join(choices, ", ")), cat(requested, hint));
+  }
+  // The fused kernel goes by its device's name.
+  if (family == KernelFamily::kChunkwise && name == "native_compiled") name = compiled_backend(kind);
+  const std::string key = names.prefix + name;
+  for (const KernelInfo& kernel : list_kernels()) {
+    if (kernel.family == family && kernel.key == key && why_not(kernel, kind).empty()) return key;
+  }
+  fail(ExitCode::kDevice, names.option, cat("device ", device), cat("one of ", runnable(family, kind)),
+       requested == "auto" ? cat("auto, and this build has no compiled kernel for ", kind) : requested);
+}
+
+bool has_compiled_kernels(const std::string& kind) {
+  return std::any_of(registry_entries().begin(), registry_entries().end(), [&](const RegistryEntry& entry) {
+    return entry.info.family == KernelFamily::kOps && entry.info.device == kind;
+  });
+}
+
+void require_device(const std::string& device, const std::string& requested) {
+  std::vector<std::string> present;
+  std::string why = "a device that this machine does not have";
+  for (const DeviceInfo& info : list_devices()) {
+    if (info.available && (info.name == device || (info.kind == device && info.name == device + ":0"))) return;
+    if (info.available) present.push_back(info.name);
+    if (info.kind == device_kind(device) && !info.available) why = info.details;
+  }
+  fail(ExitCode::kDevice, "device", "configuration", cat("one of ", join(present, ", ")),
+       cat(requested, " (", why, ")"));
+}
+
+std::string resolve_dtype(const std::string& requested, const std::string& device) {
+  if (requested == "int8" || requested == "int4") {
+    fail(ExitCode::kDevice, "dtype", cat("device ", device), "one of auto, float32, bfloat16, float16",
+         cat(requested, ", which this version has no kernels for"));
+  }
+  if (requested != "auto") return requested;
+  return device_kind(device) != "cpu" || cpu_has_bfloat16() ? "bfloat16" : "float32";
+}
+
+void check_scheduling(const RuntimeOpts& opts, const Resolution& r) {
+  if (r.chunkwise == "chunkwise--ray_compiled_steps" && opts.ray_local_mode == 0) {
+    fail(ExitCode::kDevice, "ray_local_mode", "configuration", "1, actors inside this process",
+         "0, and this version cannot join a Ray cluster");
+  }
+  if (device_kind(r.device) == "mps" && opts.streams > 1) {
+    fail(ExitCode::kDevice, "streams", "device mps", "0 or 1: it has one stream", std::to_string(opts.streams));
+  }
+}
+
+}  // namespace
+
+const char* family_name(KernelFamily family) {
+  switch (family) {
+    case KernelFamily::kOps: return "ops";
+    case KernelFamily::kChunkwise: return "chunkwise";
+    case KernelFamily::kSequence: return "sequence";
+    case KernelFamily::kStep: return "step";
+    case KernelFamily::kAnalysis: return "analysis";
+  }
+  return "";
+}
+
+const std::vector<KernelInfo>& list_kernels() {
+  static const std::vector<KernelInfo> kernels = [] {
+    std::vector<KernelInfo> list;
+    for (const RegistryEntry& entry : registry_entries()) list.push_back(entry.info);
+    return list;
+  }();
+  return kernels;
+}
+
+std::string why_not(const KernelInfo& kernel, const std::string& kind) {
+  if (kernel.device == "any" || kernel.device == kind) return "";
+  return cat("runs on ", kernel.device, " only");
+}
+
+std::vector<DeviceInfo> list_devices() {
+  std::vector<DeviceInfo> devices;
+  const bool mps = at::hasMPS();
+  devices.push_back({"mps", "mps", mps, mps ? "Apple GPU" : "no MPS in this build of libtorch or on this machine"});
+  const bool cuda = at::hasCUDA();
+  devices.push_back(
+      {"cuda:0", "cuda", cuda, cuda ? "NVIDIA GPU" : "this build has no CUDA, or the machine has no NVIDIA GPU"});
+  devices.push_back({"cpu", "cpu", true, cpu_name()});
+  return devices;
+}
+
+std::string pick_device(const std::string& requested) {
+  if (requested == "cuda") return "cuda:0";
+  if (requested != "auto") return requested;
+  for (const DeviceInfo& device : list_devices()) {
+    if (device.available && has_compiled_kernels(device.kind)) return device.name;
+  }
+  return "cpu";
+}
+
+std::string device_kind(const std::string& device) {
+  return device.substr(0, device.find(':'));
+}
+
+Resolution resolve(const RuntimeOpts& opts) {
+  Resolution r;
+  r.device = pick_device(opts.device);
+  require_device(r.device, opts.device);
+  r.weight_dtype = resolve_dtype(opts.dtype, r.device);
+  r.ops = resolve_key(KernelFamily::kOps, opts.ops_backend, r.device);
+  r.chunkwise = resolve_key(KernelFamily::kChunkwise, opts.chunkwise_backend, r.device);
+  r.sequence = resolve_key(KernelFamily::kSequence, opts.sequence_backend, r.device);
+  r.step = resolve_key(KernelFamily::kStep, opts.step_backend, r.device);
+  check_scheduling(opts, r);
+  r.threads = opts.threads > 0 ? static_cast<int>(opts.threads) : available_cores();
+  r.workers = opts.workers > 0 ? static_cast<int>(opts.workers) : available_cores();
+  return r;
+}
+
+}  // namespace xlstm

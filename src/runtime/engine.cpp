@@ -1,0 +1,85 @@
+#include "xlstm/runtime/engine.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "xlstm/core/errors.h"
+#include "xlstm/core/log.h"
+#include "xlstm/core/str.h"
+#include "xlstm/registry/make_kernels.h"
+
+namespace xlstm {
+
+Engine::Engine(const RuntimeOpts& opts, Resolution resolution)
+    : resolution_(std::move(resolution)),
+      prefill_segment_(opts.prefill_segment),
+      show_progress_(opts.progress),
+      state_dtype_(opts.state_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat) {
+  // libtorch's team and ours take turns on the same cores; a pool worker that calls libtorch must not start a team.
+  at::set_num_threads(resolution_.threads);
+  pool_ = std::make_unique<ThreadPool>(resolution_.threads, [] { at::set_num_threads(1); });
+}
+
+ModelKernels Engine::kernels(const RuntimeOpts& opts, const ModelDims& dims) {
+  return make_kernels(resolution_, dims, {opts.chunk_size, opts.heads_per_band}, *pool_);
+}
+
+void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels) {
+  model_ = std::make_unique<Model>(dims, std::move(weights), std::move(kernels));
+  workspace_ = std::make_unique<Workspace>(dims, torch_device(resolution_.device));
+}
+
+Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const std::filesystem::path& directory) {
+  Engine engine(opts, resolution);
+  const Checkpoint checkpoint(directory);
+  const CheckpointLayout layout = resolve_layout(checkpoint);
+  const ModelDims dims = dims_of(layout.config);
+  ModelKernels kernels = engine.kernels(opts, dims);
+  Weights weights =
+      load_weights(checkpoint, layout, *kernels.ops, {torch_dtype(resolution.weight_dtype), opts.progress});
+  engine.build(dims, std::move(weights), std::move(kernels));
+  engine.fingerprint_ = checkpoint.fingerprint();
+  engine.bos_id_ = layout.config.bos_token_id;
+  engine.eos_ids_ = layout.config.eos_token_ids;
+  if (checkpoint.has_tokenizer()) engine.tokenizer_ = Tokenizer::from_file(directory / "tokenizer.json");
+  return engine;
+}
+
+Engine Engine::synthetic(const RuntimeOpts& opts, const Resolution& resolution, const ModelDims& dims,
+                         int64_t num_blocks) {
+  Engine engine(opts, resolution);
+  ModelKernels kernels = engine.kernels(opts, dims);
+  Weights weights = random_weights(dims, num_blocks, *kernels.ops, torch_dtype(resolution.weight_dtype), /*seed=*/0);
+  engine.build(dims, std::move(weights), std::move(kernels));
+  return engine;
+}
+
+int64_t Engine::usable_vocab() const {
+  return tokenizer_ ? std::min(tokenizer_->size(), dims().vocab_size) : dims().vocab_size;
+}
+
+State Engine::make_state(int64_t slots) const {
+  return State(dims(), {model_->num_blocks(), slots, state_dtype_, torch_device(resolution_.device)});
+}
+
+std::span<const float> Engine::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state) {
+  const auto logit_rows = static_cast<int64_t>(plan.logit_rows().size());
+  workspace_->reserve(plan.rows(), logit_rows);
+  model_->forward(plan, ids, state, *workspace_);
+  if (logit_rows == 0) return {};
+  host_logits_ = workspace_->logits.narrow(0, 0, logit_rows).to(at::kCPU);
+  return {host_logits_.const_data_ptr<float>(), static_cast<size_t>(host_logits_.numel())};
+}
+
+int64_t Engine::segment_rows(bool all_logits) const {
+  constexpr int64_t kLogitBytes = int64_t{64} << 20;
+  const int64_t chunk = model_->chunk_size();
+  int64_t rows = prefill_segment_;
+  if (all_logits) rows = std::min(rows, kLogitBytes / (4 * dims().vocab_size));
+  return std::max(chunk, rows / chunk * chunk);
+}
+
+}  // namespace xlstm

@@ -1,0 +1,107 @@
+#include "xlstm/runtime/generator.h"
+
+#include <algorithm>
+#include <chrono>
+#include <limits>
+#include <optional>
+
+#include "xlstm/core/errors.h"
+#include "xlstm/core/str.h"
+
+namespace xlstm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_between(Clock::time_point begin, Clock::time_point end) {
+  return std::chrono::duration<double>(end - begin).count();
+}
+
+SamplingOptions sampling_options(const RuntimeOpts& opts, uint64_t seed) {
+  SamplingOptions sampling;
+  sampling.temperature = opts.temperature;
+  sampling.top_k = opts.top_k;
+  sampling.top_p = opts.top_p;
+  sampling.min_p = opts.min_p;
+  sampling.repeat_penalty = opts.repeat_penalty;
+  sampling.repeat_last_n = opts.repeat_last_n;
+  sampling.seed = seed;
+  return sampling;
+}
+
+void append(std::vector<float>& rows, std::span<const float> more) {
+  rows.insert(rows.end(), more.begin(), more.end());
+}
+
+}  // namespace
+
+std::vector<int64_t> end_of_text_ids(const Engine& engine, std::string* note) {
+  const Tokenizer* tokenizer = engine.tokenizer();
+  std::vector<int64_t> ids;
+  std::vector<std::string> ordinary;
+  for (const int64_t id : engine.eos_ids()) {
+    const bool known = tokenizer != nullptr && tokenizer->has_id(id);
+    if (tokenizer != nullptr ? tokenizer->is_special(id) : id == engine.bos_id()) {
+      ids.push_back(id);
+    } else {
+      ordinary.push_back(known ? cat(id, " (\"", printable(tokenizer->token_bytes(id)), "\")") : std::to_string(id));
+    }
+  }
+  if (ids.empty()) {
+    // The family's texts begin and end with the same token.
+    const std::optional<int64_t> named =
+        tokenizer != nullptr ? tokenizer->id_of("<|endoftext|>") : std::optional<int64_t>();
+    ids.push_back(named.value_or(engine.bos_id()));
+  }
+  if (note != nullptr && !ordinary.empty()) {
+    *note = cat("eos_token_id ", join(ordinary, ", "), " in the checkpoint's configuration ends no text; id ",
+                ids.front(), " does");
+  }
+  return ids;
+}
+
+GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts& opts,
+                          const GenerationRequest& request) {
+  GenerationResult result;
+  const std::vector<int64_t> end_of_text = end_of_text_ids(engine);
+  Sampler sampler(sampling_options(opts, request.seed), engine.usable_vocab());
+
+  if (sequence.has_pending()) result.prompt_ids.push_back(sequence.ids().back());
+  result.prompt_ids.insert(result.prompt_ids.end(), request.prompt.begin(), request.prompt.end());
+  if (result.prompt_ids.empty() && sequence.logits().empty()) {
+    fail(ExitCode::kUsage, "prompt", "command line", "at least one token", "none");
+  }
+
+  const Clock::time_point start = Clock::now();
+  const LogitSink keep = [&](std::span<const float> rows) { append(result.prompt_logits, rows); };
+  sequence.feed(request.prompt, request.keep_logits ? keep : LogitSink());
+  Clock::time_point previous = Clock::now();
+  result.prefill_seconds = seconds_between(start, previous);
+
+  const int64_t limit = opts.max_new_tokens < 0 ? std::numeric_limits<int64_t>::max() : opts.max_new_tokens;
+  for (int64_t step = 0; step < limit; ++step) {
+    if (sequence.has_pending()) sequence.feed({});
+    if (request.keep_logits) append(result.logits, sequence.logits());
+    const int64_t id = sampler.sample(sequence.logits(), sequence.ids(), /*sequence=*/0, sequence.ids().size());
+    sequence.append_pending(id);
+    result.ids.push_back(id);
+    const Clock::time_point now = Clock::now();
+    if (step > 0) {
+      result.decode_seconds += seconds_between(previous, now);
+      if (request.on_step) request.on_step({step, seconds_between(previous, now)});
+    }
+    previous = now;
+    const bool go_on = !request.on_token || request.on_token(id);
+    if (!opts.ignore_eos && std::find(end_of_text.begin(), end_of_text.end(), id) != end_of_text.end()) {
+      result.finish = FinishReason::kEndOfText;
+      break;
+    }
+    if (!go_on) {
+      result.finish = FinishReason::kStopped;
+      break;
+    }
+  }
+  return result;
+}
+
+}  // namespace xlstm

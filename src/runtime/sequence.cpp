@@ -1,0 +1,75 @@
+#include "xlstm/runtime/sequence.h"
+
+#include <algorithm>
+
+#include "xlstm/core/errors.h"
+#include "xlstm/core/progress.h"
+#include "xlstm/core/str.h"
+
+namespace xlstm {
+
+Sequence::Sequence(Engine& engine) : engine_(engine), state_(engine.make_state(1)) {}
+
+void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row) {
+  for (const int64_t id : ids) {
+    if (id < 0 || id >= engine_.dims().vocab_size) {
+      fail(ExitCode::kUsage, "token id", "prompt", cat("0 to ", engine_.dims().vocab_size - 1), std::to_string(id));
+    }
+  }
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  const int64_t segment = engine_.segment_rows(static_cast<bool>(every_row));
+  const auto total = static_cast<int64_t>(ids_.size());
+  const int64_t to_feed = total - static_cast<int64_t>(fed_);
+  Progress progress("prefill", to_feed, engine_.show_progress() && to_feed > 1);
+  while (has_pending()) {
+    const auto begin = static_cast<int64_t>(fed_);
+    const int64_t rows = std::min(segment, total - begin);
+    const bool last = begin + rows == total;
+    plan_.clear();
+    plan_.add(/*slot=*/0, rows, every_row ? LogitRows::kAll : last ? LogitRows::kLast : LogitRows::kNone);
+    const std::span<const float> logits =
+        engine_.forward(plan_, std::span(ids_).subspan(fed_, static_cast<size_t>(rows)), state_);
+    fed_ += static_cast<size_t>(rows);
+    if (every_row) every_row(logits);
+    if (last) {
+      const auto vocab = static_cast<size_t>(engine_.dims().vocab_size);
+      logits_.assign(logits.end() - static_cast<std::ptrdiff_t>(vocab), logits.end());
+    }
+    progress.advance(rows);
+  }
+}
+
+void Sequence::append_pending(int64_t id) {
+  XLSTM_ASSERT(!has_pending());
+  ids_.push_back(id);
+  logits_.clear();
+}
+
+SavedState Sequence::save(uint64_t seed) const {
+  SavedState saved;
+  saved.dims = state_dims();
+  saved.layers = state_.export_canonical(0);
+  saved.ids = ids_;
+  if (has_pending()) saved.pending_id = ids_.back();
+  saved.logits = logits_;
+  saved.seed = seed;
+  saved.position = ids_.size();
+  saved.model_fingerprint = engine_.fingerprint();
+  saved.dtype = engine_.resolution().weight_dtype;
+  return saved;
+}
+
+void Sequence::restore(const SavedState& saved) {
+  XLSTM_ASSERT(saved.dims == state_dims());
+  state_.import_canonical(0, saved.layers);
+  ids_ = saved.ids;
+  fed_ = ids_.size() - (saved.pending_id ? 1 : 0);
+  logits_ = saved.logits;
+}
+
+StateDims Sequence::state_dims() const {
+  const ModelDims& dims = engine_.dims();
+  return {engine_.model().num_blocks(), dims.num_heads, dims.head_dim_qk, dims.head_dim_v, dims.vocab_size};
+}
+
+}  // namespace xlstm

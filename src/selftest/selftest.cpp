@@ -1,0 +1,62 @@
+#include "xlstm/selftest/selftest.h"
+
+#include <c10/core/InferenceMode.h>
+
+#include <utility>
+
+#include "src/selftest/kernel_cases.h"
+#include "xlstm/core/str.h"
+#include "xlstm/core/thread_pool.h"
+#include "xlstm/runtime/engine.h"
+#include "xlstm/selftest/golden.h"
+
+namespace xlstm {
+namespace {
+
+// Accepted deviation of float32 logits: rounding alone moves them by up to 4e-6.
+constexpr double kLogitTolerance = 1e-5;
+constexpr double kRowTolerance = 3e-5;
+constexpr double kStateTolerance = 1e-4;
+
+SelftestCase check_golden(Engine& engine, const GoldenCase& golden) {
+  const GoldenResult result = compare_with_golden(engine, golden);
+  SelftestCase out{"model", cat("golden ", golden.name)};
+  out.max_abs = result.logits_max_abs;
+  out.relative = result.logits_relative;
+  out.tolerance = kLogitTolerance;
+  const auto expected_ids = static_cast<int64_t>(golden.greedy_ids.size());
+  if (result.greedy_equal != expected_ids) {
+    out.note = cat("greedy ids differ from number ", result.greedy_equal, " on");
+  } else if (!(result.worst_row_relative <= kRowTolerance)) {
+    out.note = cat("a row of logits differs by ", result.worst_row_relative);
+  } else if (!(result.state_relative <= kStateTolerance)) {
+    out.note = cat("the state differs by ", result.state_relative);
+  }
+  out.passed = out.relative <= out.tolerance && out.note.empty();
+  return out;
+}
+
+}  // namespace
+
+std::vector<SelftestCase> run_selftest(const SelftestRequest& request) {
+  const c10::InferenceMode no_autograd;
+  std::vector<SelftestCase> cases;
+  const CaseSink sink = [&](SelftestCase result) {
+    if (request.on_case) request.on_case(result);
+    cases.push_back(std::move(result));
+  };
+  {
+    ThreadPool pool(request.resolution.threads);
+    check_cells(request.resolution, pool, sink);
+    check_ops(request.resolution, pool, sink);
+  }
+  if (!request.model.empty()) {
+    Resolution resolution = request.resolution;
+    resolution.weight_dtype = "float32";  // the goldens are float32 arithmetic
+    Engine engine = Engine::load(request.opts, resolution, request.model);
+    for (const GoldenCase& golden : load_goldens(request.goldens)) sink(check_golden(engine, golden));
+  }
+  return cases;
+}
+
+}  // namespace xlstm
