@@ -1,0 +1,194 @@
+#include <cstring>
+#include <filesystem>
+#include <random>
+#include <span>
+
+#include "src/cli/commands.h"
+#include "src/cli/setup.h"
+#include "xlstm/core/files.h"
+#include "xlstm/core/log.h"
+#include "xlstm/core/str.h"
+#include "xlstm/io/safetensors.h"
+#include "xlstm/runtime/generator.h"
+#include "xlstm/runtime/stats_log.h"
+#include "xlstm/text/stop_strings.h"
+#include "xlstm/text/stream_decoder.h"
+
+namespace xlstm {
+namespace {
+
+// Streams the continuation: text through the decoder and the stop strings, or ids where there is no tokenizer.
+class Output {
+ public:
+  Output(const Tokenizer* tokenizer, const std::vector<std::string>& stops) : stops_(stops) {
+    if (tokenizer != nullptr) decoder_.emplace(*tokenizer);
+  }
+
+  void echo(std::string_view text) { print(text); }
+
+  // False once a stop string has been generated.
+  bool push(int64_t id) {
+    if (!decoder_) {
+      print(cat(first_ ? "" : " ", id));
+      first_ = false;
+      return true;
+    }
+    print(stops_.push(decoder_->push(id)));
+    return !stops_.stopped();
+  }
+
+  void finish() {
+    if (decoder_ && !stops_.stopped()) {
+      print(stops_.push(decoder_->finish()));
+      print(stops_.finish());
+    }
+    if (last_ != '\n' && (stdout_is_terminal() || !decoder_)) print("\n");
+  }
+
+ private:
+  void print(std::string_view text) {
+    if (text.empty()) return;
+    print_out(text);
+    last_ = text.back();
+  }
+
+  std::optional<StreamDecoder> decoder_;
+  StopStrings stops_;
+  bool first_ = true;
+  char last_ = '\n';
+};
+
+struct Prompt {
+  std::string text;          // as given; empty for ids
+  std::vector<int64_t> ids;  // to feed, BOS included
+};
+
+Prompt make_prompt(const Arguments& args, const RuntimeOpts& opts, const Engine& engine) {
+  Prompt prompt;
+  if (args.prompt_ids) {
+    prompt.ids = *args.prompt_ids;
+    return prompt;
+  }
+  // A loaded state goes on by itself: standard input is read only when asked for.
+  const bool continues = args.state_load.has_value();
+  const bool asked = args.prompt || args.prompt_file;
+  const std::optional<std::string> text = continues && !asked ? std::nullopt : read_prompt(args);
+  if (opts.add_bos && !continues) prompt.ids.push_back(engine.bos_id());
+  if (text && !text->empty()) {
+    if (engine.tokenizer() == nullptr) {
+      fail(ExitCode::kCheckpoint, "tokenizer.json", "checkpoint", "one, to encode a text prompt (or use --prompt-ids)",
+           "none");
+    }
+    prompt.text = *text;
+    const std::vector<int64_t> ids = engine.tokenizer()->encode(*text);
+    prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.end());
+  }
+  return prompt;
+}
+
+// A state's seed makes the continued run draw as one run would have; a seed that was asked for wins.
+uint64_t choose_seed(const RuntimeOpts& opts, const std::optional<SavedState>& loaded) {
+  if (opts.seed >= 0) return static_cast<uint64_t>(opts.seed);
+  if (loaded) return loaded->seed;
+  // 53 bits: a number that survives JSON and fits the option.
+  std::random_device device;
+  return ((static_cast<uint64_t>(device()) << 32) | device()) >> 11;
+}
+
+template <class T>
+std::span<const std::byte> bytes_of(const std::vector<T>& values) {
+  return std::as_bytes(std::span<const T>(values));
+}
+
+void dump_logits(const std::string& path, const GenerationResult& result, int64_t vocab) {
+  const auto prompt_rows = static_cast<int64_t>(result.prompt_ids.size());
+  const auto rows = static_cast<int64_t>(result.ids.size());
+  SafetensorsWriter writer;
+  writer.add("prompt_ids", DType::I64, {prompt_rows}, bytes_of(result.prompt_ids));
+  writer.add("prompt_logits", DType::F32, {prompt_rows, vocab}, bytes_of(result.prompt_logits));
+  writer.add("ids", DType::I64, {rows}, bytes_of(result.ids));
+  writer.add("logits", DType::F32, {rows, vocab}, bytes_of(result.logits));
+  writer.write(path);
+}
+
+// `steps` of the tokens took the seconds: the first generated token comes out of the prefill.
+std::string rate(size_t tokens, size_t steps, double seconds) {
+  const std::string count = cat(tokens, tokens == 1 ? " token" : " tokens");
+  if (steps == 0 || seconds <= 0) return count;
+  return cat(count, " in ", fixed(seconds, 3), " s (", fixed(static_cast<double>(steps) / seconds, 1), " tok/s)");
+}
+
+void log_summary(const GenerationResult& result) {
+  const char* why = result.finish == FinishReason::kLength      ? "length reached"
+                    : result.finish == FinishReason::kEndOfText ? "end of text"
+                                                                : "stop string";
+  const size_t generated = result.ids.size();
+  log::info(cat("prompt: ", rate(result.prompt_ids.size(), result.prompt_ids.size(), result.prefill_seconds),
+                "; decode: ", rate(generated, generated > 0 ? generated - 1 : 0, result.decode_seconds), "; ", why));
+}
+
+void log_resolution(const Resolution& r, const EffectiveConfig& config) {
+  log::info(cat("device ", r.device, ", weights ", r.weight_dtype, ", operations ", r.ops, ", kernels ", r.chunkwise,
+                ", ", r.sequence, ", step ", r.step, ", threads ", r.threads, ", chunk_size ", config.opts.chunk_size,
+                " (", config.origin.at("chunk_size"), ")"));
+}
+
+// Found out before the work rather than after it.
+void require_writable(const std::optional<std::string>& path) {
+  if (path) const AtomicFile probe(*path);
+}
+
+}  // namespace
+
+ExitCode run_generate(const Arguments& args) {
+  const EffectiveConfig config = start_run(args);
+  const RuntimeOpts& opts = config.opts;
+  const Resolution resolution = resolve(opts);
+  const ModelChoice model = require_model(args);
+  if (model.bundled) log::info(cat("no model given (-m): using the bundled ", model.directory.string()));
+  log_resolution(resolution, config);
+
+  require_writable(args.state_save);
+  require_writable(args.dump_logits);
+  Engine engine = Engine::load(opts, resolution, model.directory);
+  std::string eos_note;
+  (void)end_of_text_ids(engine, &eos_note);
+  if (!eos_note.empty()) log::info(eos_note);
+
+  Sequence sequence(engine);
+  std::optional<SavedState> loaded;
+  if (args.state_load) {
+    loaded = load_state(*args.state_load, engine.fingerprint(), sequence.state_dims());
+    if (loaded->dtype != resolution.weight_dtype) {
+      log::warn(cat("the state was computed with ", loaded->dtype, " weights, this run uses ", resolution.weight_dtype,
+                    ": the continuation may differ from that of one run"));
+    }
+    sequence.restore(*loaded);
+  }
+  const Prompt prompt = make_prompt(args, opts, engine);
+  const uint64_t seed = choose_seed(opts, loaded);
+  if (opts.temperature > 0) log::info(cat("seed ", seed));
+
+  Output output(engine.tokenizer(), opts.stop);
+  if (args.echo) {
+    output.echo(prompt.text.empty() && engine.tokenizer() != nullptr ? engine.tokenizer()->decode(prompt.ids, true)
+                                                                     : prompt.text);
+  }
+  StatsLog stats(opts.stats_log, opts.stats_every);
+  GenerationRequest request;
+  request.prompt = prompt.ids;
+  request.seed = seed;
+  request.keep_logits = args.dump_logits.has_value();
+  request.on_token = [&](int64_t id) { return output.push(id); };
+  request.on_step = [&](const StepTiming& timing) { stats.add(timing); };
+  const GenerationResult result = generate(sequence, engine, opts, request);
+  output.finish();
+
+  stats.finish();
+  if (args.dump_logits) dump_logits(*args.dump_logits, result, engine.dims().vocab_size);
+  if (args.state_save) save_state(*args.state_save, sequence.save(seed));
+  log_summary(result);
+  return ExitCode::kOk;
+}
+
+}  // namespace xlstm

@@ -1,0 +1,111 @@
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "src/cli/commands.h"
+#include "src/cli/json_lines.h"
+#include "src/cli/setup.h"
+#include "xlstm/core/files.h"
+#include "xlstm/core/log.h"
+#include "xlstm/core/progress.h"
+#include "xlstm/core/str.h"
+#include "xlstm/runtime/perplexity.h"
+
+namespace xlstm {
+namespace {
+
+using nlohmann::json;
+
+// The documents of a file as token ids, BOS not yet added.
+class Documents {
+ public:
+  Documents(const std::string& file, const Engine& engine) : file_(file), engine_(engine) {
+    const std::string text = read_file(file, ExitCode::kUsage);
+    if (file.ends_with(".jsonl")) {
+      for_each_json_line(text, file, [&](const json& line, const std::string& where) { add_line(line, where); });
+    } else if (file.ends_with(".json")) {
+      add_array(text);
+    } else {
+      ids_.push_back(encode(text));
+    }
+    if (ids_.empty()) fail(ExitCode::kUsage, "documents", file, "one or more", "none");
+  }
+
+  [[nodiscard]] const std::vector<std::vector<int64_t>>& ids() const { return ids_; }
+
+ private:
+  void add_line(const json& line, const std::string& where) {
+    if (line.is_object() && line.contains("text") && line["text"].is_string()) {
+      ids_.push_back(encode(line["text"].get<std::string>()));
+    } else if (line.is_object() && line.contains("ids") && is_id_array(line["ids"])) {
+      ids_.push_back(line["ids"].get<std::vector<int64_t>>());
+    } else {
+      fail(ExitCode::kUsage, "document", where, R"({"text": "…"} or {"ids": [1, 2, 3]})", printable(line.dump()));
+    }
+  }
+
+  void add_array(const std::string& text) {
+    const json array = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    if (!array.is_array()) {
+      fail(ExitCode::kUsage, "documents", file_, "a JSON array of strings",
+           array.is_discarded() ? "invalid JSON" : array.type_name());
+    }
+    for (size_t i = 0; i < array.size(); ++i) {
+      if (!array[i].is_string()) {
+        fail(ExitCode::kUsage, cat("document ", i), file_, "a string", array[i].type_name());
+      }
+      ids_.push_back(encode(array[i].get<std::string>()));
+    }
+  }
+
+  [[nodiscard]] std::vector<int64_t> encode(const std::string& text) const {
+    if (engine_.tokenizer() == nullptr) {
+      fail(ExitCode::kCheckpoint, "tokenizer.json", "checkpoint", "one, to encode text (or a .jsonl file with ids)",
+           "none");
+    }
+    return engine_.tokenizer()->encode(text);
+  }
+
+  std::string file_;
+  const Engine& engine_;
+  std::vector<std::vector<int64_t>> ids_;
+};
+
+void print_scores(const std::vector<DocumentScore>& scores, bool as_json) {
+  DocumentScore total;
+  for (const DocumentScore& score : scores) {
+    total.tokens += score.tokens;
+    total.nll += score.nll;
+  }
+  const double mean = total.tokens > 0 ? total.nll / static_cast<double>(total.tokens) : 0;
+  if (as_json) {
+    nlohmann::ordered_json out = {
+        {"tokens", total.tokens}, {"nll", total.nll}, {"mean_nll", mean}, {"ppl", std::exp(mean)}};
+    out["documents"] = json::array();
+    for (const DocumentScore& score : scores)
+      out["documents"].push_back({{"tokens", score.tokens}, {"nll", score.nll}});
+    print_out(out.dump(2) + "\n");
+  } else {
+    print_out(cat("documents ", scores.size(), "\ntokens ", total.tokens, "\nnll ", fixed(total.nll, 4), "\nmean_nll ",
+                  fixed(mean, 6), "\nppl ", fixed(std::exp(mean), 4), "\n"));
+  }
+}
+
+}  // namespace
+
+ExitCode run_perplexity(const Arguments& args) {
+  const EffectiveConfig config = start_run(args);
+  Engine engine = Engine::load(config.opts, resolve(config.opts), require_model(args).directory);
+  const Documents documents(args.perplexity.file, engine);
+  Progress progress("perplexity", static_cast<int64_t>(documents.ids().size()), config.opts.progress);
+  std::vector<DocumentScore> scores;
+  for (std::vector<int64_t> ids : documents.ids()) {
+    if (config.opts.add_bos) ids.insert(ids.begin(), engine.bos_id());
+    if (args.perplexity.max_ids) ids.resize(std::min(ids.size(), static_cast<size_t>(*args.perplexity.max_ids)));
+    scores.push_back(score_document(engine, ids));
+    progress.advance(1);
+  }
+  print_scores(scores, args.json);
+  return ExitCode::kOk;
+}
+
+}  // namespace xlstm

@@ -1,0 +1,70 @@
+#include <nlohmann/json.hpp>
+
+#include "src/cli/commands.h"
+#include "src/cli/setup.h"
+#include "xlstm/core/log.h"
+#include "xlstm/core/paths.h"
+#include "xlstm/core/str.h"
+#include "xlstm/core/version.h"
+#include "xlstm/selftest/selftest.h"
+
+namespace xlstm {
+namespace {
+
+std::string scientific(double value) {
+  std::ostringstream out;
+  out.precision(2);
+  out << std::scientific << value;
+  return out.str();
+}
+
+std::string line_of(const SelftestCase& c) {
+  return cat(c.passed ? "ok    " : "FAIL  ", c.kernel, ": ", c.subject, "  max abs ", scientific(c.max_abs),
+             "  relative ", scientific(c.relative), " (limit ", scientific(c.tolerance), ")",
+             c.note.empty() ? "" : "  ", c.note, "\n");
+}
+
+nlohmann::ordered_json to_json(const SelftestCase& c) {
+  return {{"kernel", c.kernel},       {"subject", c.subject}, {"max_abs", c.max_abs}, {"relative", c.relative},
+          {"tolerance", c.tolerance}, {"passed", c.passed},   {"note", c.note}};
+}
+
+}  // namespace
+
+ExitCode run_selftest_command(const Arguments& args) {
+  const EffectiveConfig config = start_run(args);
+  SelftestRequest request;
+  request.opts = config.opts;
+  request.resolution = resolve(config.opts);
+  const auto model = find_shipped("models/xlstm-tales-8m");
+  const auto goldens = find_shipped("goldens/tales/golden.safetensors", "tests/data/goldens/tales/golden.safetensors");
+  if (model && goldens) {
+    request.model = *model;
+    request.goldens = *goldens;
+  } else {
+    log::warn("the bundled model or its goldens are not there: only kernels are checked");
+  }
+  if (!args.json) request.on_case = [](const SelftestCase& c) { print_out(line_of(c)); };
+  const std::vector<SelftestCase> cases = run_selftest(request);
+  size_t failed = 0;
+  for (const SelftestCase& c : cases) failed += c.passed ? 0 : 1;
+  if (args.json) {
+    nlohmann::ordered_json report = {{"version", version()},
+                                     {"libtorch", libtorch_version()},
+                                     {"device", request.resolution.device},
+                                     {"model_checked", !request.model.empty()},
+                                     {"failed", failed}};
+    report["cases"] = nlohmann::ordered_json::array();
+    for (const SelftestCase& c : cases) report["cases"].push_back(to_json(c));
+    print_out(report.dump(2) + "\n");
+  } else {
+    print_out(cat(cases.size() - failed, " passed, ", failed, " failed\n"));
+  }
+  if (failed > 0) {
+    fail(ExitCode::kMismatch, "selftest", cat("device ", request.resolution.device), "every case within its limit",
+         cat(failed, " of ", cases.size(), " beyond it"));
+  }
+  return ExitCode::kOk;
+}
+
+}  // namespace xlstm

@@ -1,0 +1,192 @@
+// The other commands of the executable, as a user runs them.
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "tests/cli/cli.h"
+
+namespace xlstm::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::StartsWith;
+
+TEST(PrintEffectiveConfig, ShowsValuesOriginsLayersAndWhatWillRun) {
+  const ProgramResult result = run({"--print-effective-config", "--device", "cpu", "--chunk-size", "48"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json config = json::parse(result.out);
+  EXPECT_EQ(config["chunk_size"], 48);
+  EXPECT_EQ(config["_origin"]["chunk_size"], "command line");
+  EXPECT_THAT(config["_origin"]["heads_per_band"].get<std::string>(), HasSubstr("golden_ray_cpu.json"));
+  EXPECT_EQ(config["_layers"][0]["source"], "compiled defaults");
+  EXPECT_EQ(config["_resolved"]["device"], "cpu");
+  EXPECT_EQ(config["_resolved"]["chunkwise"], "chunkwise--ray_compiled_steps");
+  EXPECT_EQ(config["_resolved"]["step"], "cpu");
+}
+
+TEST(PrintEffectiveConfig, FedBackThroughConfigReproducesItself) {
+  const TempDir dir;
+  const ProgramResult first = run({"--print-effective-config", "--temp", "0.3", "--stop", "END", "--stop", "\n\n",
+                                   "--no-add-bos", "--profile", "golden_queued", "--seed", "12"});
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  const std::string file = dir.file("config.json", first.out).string();
+  const ProgramResult second = run({"--print-effective-config", "--config", file});
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  json a = json::parse(first.out);
+  json b = json::parse(second.out);
+  EXPECT_EQ(b["_origin"]["temperature"], file);
+  for (json* config : {&a, &b}) {
+    config->erase("_origin");
+    config->erase("_layers");
+  }
+  EXPECT_EQ(a, b);
+}
+
+TEST(PrintEffectiveConfig, WorksWithoutACheckpointAndWithADamagedOne) {
+  const TempDir dir;
+  EXPECT_EQ(run({"--print-effective-config", "-m", (dir / "nothing").string()}).exit_code, 0);
+  (void)dir.file("config.json", "{");
+  EXPECT_EQ(run({"--print-effective-config", "-m", dir.path().string()}).exit_code, 0);
+}
+
+TEST(PrintEffectiveConfig, PrintsEverythingForADeviceThatIsAbsentAndExits4) {
+  const ProgramResult result = run({"--print-effective-config", "--device", "cuda:9"});
+  EXPECT_EQ(result.exit_code, 4);
+  const json config = json::parse(result.out);
+  EXPECT_EQ(config["device"], "cuda:9");
+  EXPECT_THAT(config["_resolved"]["error"].get<std::string>(), HasSubstr("cuda:9"));
+}
+
+TEST(Info, ListsDevicesKernelsThreadsAndModelFacts) {
+  const ProgramResult text = run({"info", "--device", "cpu"});
+  ASSERT_EQ(text.exit_code, 0) << text.err;
+  for (const char* part : {"chunkwise--queued_compiled_steps", "native_sequence__cpu", "threads:", "8542528"}) {
+    EXPECT_THAT(text.out, HasSubstr(part));
+  }
+  const json info = json::parse(run({"info", "--device", "cpu", "--json"}).out);
+  EXPECT_EQ(info["model"]["parameters"], 8542528);
+  EXPECT_EQ(info["model"]["state_bytes_per_sequence"], 8 * 4 * (32 * 64 + 32 + 1) * 4);
+}
+
+TEST(Tokenize, RoundTripsTextAndIds) {
+  EXPECT_EQ(run({"tokenize", "-p", "Hello, world!"}).out, "41 420 80 13 1000 2\n");
+  EXPECT_EQ(run({"tokenize", "-p", "Hello, world!", "--add-bos"}).out, "0 41 420 80 13 1000 2\n");
+  EXPECT_EQ(run({"tokenize", "--decode", "-p", "41 420 80 13 1000 2"}).out, "Hello, world!\n");
+  EXPECT_EQ(run({"tokenize"}, {"Hello, world!\n", true, {}}).out, "41 420 80 13 1000 2\n");
+}
+
+TEST(Tokenize, WorksLineByLineOnJson) {
+  const std::string lines = "{\"text\": \"Hello, world!\"}\n\n{\"text\": \"\"}\n";
+  const ProgramResult encoded = run({"tokenize", "--jsonl"}, {lines, true, {}});
+  EXPECT_EQ(encoded.out, "{\"ids\":[41,420,80,13,1000,2]}\n{\"ids\":[]}\n");
+  EXPECT_EQ(run({"tokenize", "--jsonl", "--decode"}, {encoded.out, true, {}}).out,
+            "{\"text\":\"Hello, world!\"}\n{\"text\":\"\"}\n");
+}
+
+TEST(Tokenize, NamesTheLineThatIsWrong) {
+  for (const char* bad : {"{\"txt\": 1}", "nonsense", "[1]", "{\"text\": 5}"}) {
+    const ProgramResult result = run({"tokenize", "--jsonl"}, {std::string("{\"text\": \"a\"}\n") + bad, true, {}});
+    EXPECT_EQ(result.exit_code, 2) << bad;
+    EXPECT_THAT(last_line(result.err), HasSubstr("line 2"));
+  }
+  EXPECT_EQ(run({"tokenize", "--decode", "-p", "1 2 three"}).exit_code, 2);
+  EXPECT_EQ(run({"tokenize", "--decode", "-p", "99999"}).exit_code, 2);
+  EXPECT_EQ(run({"tokenize"}).exit_code, 2) << "no text at all";
+}
+
+TEST(Perplexity, OfTheValidationDocumentsEqualsTheReference) {
+  const json golden = json::parse(std::ifstream(goldens() / "tales/golden.json"))["perplexity"];
+  const ProgramResult result = run({"perplexity", "-f", (goldens() / "tales/val_docs.json").string(), "--max-ids",
+                                    "1025", "--dtype", "float32", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json scores = json::parse(result.out);
+  EXPECT_EQ(scores["tokens"], golden["tokens"]);
+  EXPECT_NEAR(scores["nll"].get<double>(), golden["nll"].get<double>(), 1e-5 * golden["nll"].get<double>());
+  EXPECT_NEAR(scores["ppl"].get<double>(), golden["ppl"].get<double>(), 1e-4 * golden["ppl"].get<double>());
+  EXPECT_EQ(scores["documents"].size(), 4U);
+}
+
+TEST(Perplexity, ReadsTextAndJsonLines) {
+  const TempDir dir;
+  const std::string text = dir.file("a.txt", "Once upon a time there was a king.").string();
+  const std::string lines =
+      dir.file("a.jsonl", "{\"text\": \"Once upon a time there was a king.\"}\n{\"ids\": [66, 67]}\n").string();
+  const json one = json::parse(run({"perplexity", "-f", text, "--json"}).out);
+  const json two = json::parse(run({"perplexity", "-f", lines, "--json"}).out);
+  EXPECT_EQ(one["documents"][0], two["documents"][0]);
+  EXPECT_EQ(two["documents"][1]["tokens"], 2);
+}
+
+TEST(Perplexity, RefusesFilesThatHoldNoDocuments) {
+  const TempDir dir;
+  for (const auto& [name, content] : std::vector<std::pair<std::string, std::string>>{{"a.json", "{}"},
+                                                                                      {"b.json", "[1]"},
+                                                                                      {"c.json", "[]"},
+                                                                                      {"d.json", "["},
+                                                                                      {"e.jsonl", "{\"ids\": [\"x\"]}"},
+                                                                                      {"f.jsonl", ""},
+                                                                                      {"g.txt", "\xff"}}) {
+    const std::string file = dir.file(name, content).string();
+    const ProgramResult result = run({"perplexity", "-f", file});
+    EXPECT_EQ(result.exit_code, 2) << name << ": " << result.err;
+    EXPECT_THAT(last_line(result.err), StartsWith("error: "));
+  }
+}
+
+TEST(Check, ListsTensorsAndSaysThatNothingIsMissing) {
+  const ProgramResult result = run({"check"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("backbone.blocks.7.ffn.proj_down.weight"));
+  EXPECT_THAT(result.out, HasSubstr("complete"));
+  const json report = json::parse(run({"check", "--json"}).out);
+  EXPECT_EQ(report["parameters"], 8542528);
+  EXPECT_TRUE(report["problems"].empty());
+}
+
+TEST(Check, NamesWhatIsWrongAndExits3) {
+  const TempDir dir;
+  std::filesystem::copy(goldens() / "zoo/single_f32", dir.path(), std::filesystem::copy_options::recursive);
+  json config = json::parse(std::ifstream(dir / "config.json"));
+  config["num_blocks"] = 3;
+  config["num_hidden_layers"] = 3;
+  std::ofstream(dir / "config.json") << config.dump();
+  const ProgramResult result = run({"check", "-m", dir.path().string()});
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.out, HasSubstr("problem: "));
+  EXPECT_THAT(last_line(result.err), StartsWith("error: "));
+}
+
+TEST(Bench, PrintsEveryFormat) {
+  const std::vector<std::string> small = {"bench", "--shape", "E=32,blocks=1,heads=2,vocab=64", "-p", "8", "-n", "2",
+                                          "-r",    "1"};
+  for (const char* format : {"table", "csv", "json", "jsonl", "md"}) {
+    std::vector<std::string> arguments = small;
+    arguments.insert(arguments.end(), {"-o", format});
+    const ProgramResult result = run(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("prefill")) << format;
+    EXPECT_THAT(result.out, HasSubstr("decode")) << format;
+  }
+  const json report = json::parse(run({"bench", "--shape", "E=32,blocks=1,heads=2,vocab=64", "-p", "8", "-n", "0", "-b",
+                                       "1,2", "-r", "1", "-o", "json"})
+                                      .out);
+  EXPECT_EQ(report["rows"].size(), 2U);
+  EXPECT_EQ(run({"bench", "--shape", "huge"}).exit_code, 2);
+}
+
+TEST(Help, IsOnStandardOutputForEveryCommand) {
+  for (const std::string command : {"", "info", "bench", "selftest", "perplexity", "tokenize", "check"}) {
+    const ProgramResult result = command.empty() ? run({"--help"}) : run({command, "--help"});
+    EXPECT_EQ(result.exit_code, 0) << command;
+    EXPECT_THAT(result.out, HasSubstr("Usage:")) << command;
+    EXPECT_EQ(result.err, "") << command;
+  }
+  EXPECT_THAT(run({"--version"}).out, HasSubstr("xlstm_generate"));
+}
+
+}  // namespace
+}  // namespace xlstm::test
