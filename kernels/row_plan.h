@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "xlstm/core/errors.h"
+
 namespace xlstm {
 
 enum class LogitRows { kNone, kLast, kAll };
@@ -18,8 +20,9 @@ struct Span {
 
 class RowPlan {
  public:
-  // Appends a span behind the rows so far.
+  // Appends a span of one row or more behind the rows so far.
   void add(int64_t slot, int64_t rows, LogitRows logits) {
+    XLSTM_ASSERT(rows >= 1);
     spans_.push_back({slot, rows_, rows});
     const int64_t end = rows_ + rows;
     const int64_t first_logit = logits == LogitRows::kAll ? rows_ : logits == LogitRows::kLast ? end - 1 : end;

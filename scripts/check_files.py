@@ -30,6 +30,9 @@ def unlisted_sources():
                     break
             else:
                 yield f"{relative(path)}: listed in no CMakeLists.txt"
+        for path in sorted((ROOT / top).glob("*/CMakeLists.txt")):
+            if not re.search(rf"\b{re.escape(path.parent.name)}\b", (ROOT / top / "CMakeLists.txt").read_text()):
+                yield f"{relative(path)}: its folder is not in {top}/CMakeLists.txt"
 
 
 def documents():

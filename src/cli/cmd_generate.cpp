@@ -58,32 +58,30 @@ class Output {
   char last_ = '\n';
 };
 
+// What was asked for, read before the model is loaded.
 struct Prompt {
-  std::string text;          // as given; empty for ids
-  std::vector<int64_t> ids;  // to feed, BOS included
+  std::string text;
+  std::vector<int64_t> ids;  // given as ids: fed exactly so
 };
 
-Prompt make_prompt(const Arguments& args, const RuntimeOpts& opts, const Engine& engine) {
-  Prompt prompt;
-  if (args.prompt_ids) {
-    prompt.ids = *args.prompt_ids;
-    return prompt;
+Prompt read_request(const Arguments& args) {
+  if (args.prompt_ids) return {"", *args.prompt_ids};
+  return {read_prompt(args).value_or(""), {}};
+}
+
+// The ids to feed. A loaded state goes on where it stopped; only a fresh text begins with BOS.
+std::vector<int64_t> prompt_ids(const Prompt& prompt, const Engine& engine, bool begin_of_text) {
+  if (!prompt.ids.empty()) return prompt.ids;
+  std::vector<int64_t> ids;
+  if (begin_of_text) ids.push_back(engine.bos_id());
+  if (prompt.text.empty()) return ids;
+  if (engine.tokenizer() == nullptr) {
+    fail(ExitCode::kCheckpoint, "tokenizer.json", "checkpoint", "one, to encode a text prompt (or use --prompt-ids)",
+         "none");
   }
-  // A loaded state goes on by itself: standard input is read only when asked for.
-  const bool continues = args.state_load.has_value();
-  const bool asked = args.prompt || args.prompt_file;
-  const std::optional<std::string> text = continues && !asked ? std::nullopt : read_prompt(args);
-  if (opts.add_bos && !continues) prompt.ids.push_back(engine.bos_id());
-  if (text && !text->empty()) {
-    if (engine.tokenizer() == nullptr) {
-      fail(ExitCode::kCheckpoint, "tokenizer.json", "checkpoint", "one, to encode a text prompt (or use --prompt-ids)",
-           "none");
-    }
-    prompt.text = *text;
-    const std::vector<int64_t> ids = engine.tokenizer()->encode(*text);
-    prompt.ids.insert(prompt.ids.end(), ids.begin(), ids.end());
-  }
-  return prompt;
+  const std::vector<int64_t> text_ids = engine.tokenizer()->encode(prompt.text);
+  ids.insert(ids.end(), text_ids.begin(), text_ids.end());
+  return ids;
 }
 
 // A state's seed makes the continued run draw as one run would have; a seed that was asked for wins.
@@ -134,8 +132,30 @@ void log_resolution(const Resolution& r, const EffectiveConfig& config) {
 }
 
 // Found out before the work rather than after it.
-void require_writable(const std::optional<std::string>& path) {
-  if (path) const AtomicFile probe(*path);
+void require_writable(const std::string& path) {
+  if (!path.empty()) const AtomicFile probe(path);
+}
+
+void require_files(const Arguments& args, const RuntimeOpts& opts) {
+  require_writable(args.state_save.value_or(""));
+  require_writable(args.dump_logits.value_or(""));
+  require_writable(opts.stats_log);
+  if (args.state_load) const SafetensorsFile probe(*args.state_load);
+}
+
+// Loads a state into the sequence; nothing without --state-load.
+std::optional<SavedState> restore(const Arguments& args, const RuntimeOpts& opts, const Engine& engine,
+                                  Sequence& sequence) {
+  if (!args.state_load) return std::nullopt;
+  SavedState saved = load_state(*args.state_load, engine.fingerprint(), sequence.state_dims());
+  const std::string& dtype = engine.resolution().weight_dtype;
+  if (saved.dtype != dtype || saved.state_dtype != opts.state_dtype) {
+    log::warn(cat("the state was computed with ", saved.dtype, " weights and a ", saved.state_dtype,
+                  " state, this run uses ", dtype, " and ", opts.state_dtype,
+                  ": the continuation may differ from that of one run"));
+  }
+  sequence.restore(saved);
+  return saved;
 }
 
 }  // namespace
@@ -145,38 +165,30 @@ ExitCode run_generate(const Arguments& args) {
   const RuntimeOpts& opts = config.opts;
   const Resolution resolution = resolve(opts);
   const ModelChoice model = require_model(args);
+  require_files(args, opts);
+  const Prompt prompt = read_request(args);
   if (model.bundled) log::info(cat("no model given (-m): using the bundled ", model.directory.string()));
   log_resolution(resolution, config);
 
-  require_writable(args.state_save);
-  require_writable(args.dump_logits);
   Engine engine = Engine::load(opts, resolution, model.directory);
   std::string eos_note;
   (void)end_of_text_ids(engine, &eos_note);
   if (!eos_note.empty()) log::info(eos_note);
 
   Sequence sequence(engine);
-  std::optional<SavedState> loaded;
-  if (args.state_load) {
-    loaded = load_state(*args.state_load, engine.fingerprint(), sequence.state_dims());
-    if (loaded->dtype != resolution.weight_dtype) {
-      log::warn(cat("the state was computed with ", loaded->dtype, " weights, this run uses ", resolution.weight_dtype,
-                    ": the continuation may differ from that of one run"));
-    }
-    sequence.restore(*loaded);
-  }
-  const Prompt prompt = make_prompt(args, opts, engine);
+  const std::optional<SavedState> loaded = restore(args, opts, engine, sequence);
+  const std::vector<int64_t> ids = prompt_ids(prompt, engine, opts.add_bos && !loaded);
   const uint64_t seed = choose_seed(opts, loaded);
   if (opts.temperature > 0) log::info(cat("seed ", seed));
 
   Output output(engine.tokenizer(), opts.stop);
   if (args.echo) {
-    output.echo(prompt.text.empty() && engine.tokenizer() != nullptr ? engine.tokenizer()->decode(prompt.ids, true)
-                                                                     : prompt.text);
+    const bool decode = prompt.text.empty() && engine.tokenizer() != nullptr;
+    output.echo(decode ? engine.tokenizer()->decode(ids, true) : prompt.text);
   }
   StatsLog stats(opts.stats_log, opts.stats_every);
   GenerationRequest request;
-  request.prompt = prompt.ids;
+  request.prompt = ids;
   request.seed = seed;
   request.keep_logits = args.dump_logits.has_value();
   request.on_token = [&](int64_t id) { return output.push(id); };

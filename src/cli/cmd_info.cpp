@@ -45,12 +45,15 @@ ordered_json kernel_info(const std::string& kind) {
   return out;
 }
 
-ordered_json model_info(const ModelChoice& model) {
+ordered_json model_info(const ModelChoice& model, const std::string& state_dtype) {
   const Checkpoint checkpoint(model.directory);
   const CheckpointLayout layout = resolve_layout(checkpoint);
   require_complete(layout, checkpoint.dir().string());
   const ModelConfig& c = layout.config;
-  const int64_t state_floats = c.num_blocks * c.num_heads * (c.head_dim_qk() * c.head_dim_v() + c.head_dim_qk() + 1);
+  // C and n in the state's type, m in float32.
+  const int64_t wide = state_dtype == "bfloat16" ? 2 : 4;
+  const int64_t state_bytes =
+      c.num_blocks * c.num_heads * ((c.head_dim_qk() * c.head_dim_v() + c.head_dim_qk()) * wide + 4);
   return {{"directory", checkpoint.dir().string()},
           {"parameters", parameter_count(layout)},
           {"bytes", checkpoint.total_bytes()},
@@ -62,7 +65,7 @@ ordered_json model_info(const ModelChoice& model) {
           {"head_dim_v", c.head_dim_v()},
           {"ffn_dim", c.ffn_dim},
           {"vocab_size", c.vocab_size},
-          {"state_bytes_per_sequence", state_floats * 4},
+          {"state_bytes_per_sequence", state_bytes},
           {"fingerprint", checkpoint.fingerprint()}};
 }
 
@@ -89,8 +92,8 @@ std::string as_text(const ordered_json& info) {
                                                : kernel["why_not"].get<std::string>(),
                "\n");
   }
-  out += cat("\nthreads: ", info["threads"].get<int>(), " inside operations, ", info["workers"].get<int>(),
-             " for scheduled prefill\n");
+  out += cat("\nthreads: ", info["threads"].get<int>(), " inside operations; workers: ", info["workers"].get<int>(),
+             ", not used yet: scheduled prefill runs its tiles on one thread\n");
   if (!info["model"].is_null()) {
     const ordered_json& model = info["model"];
     out += cat("\nmodel ", model["directory"].get<std::string>(), "\n");
@@ -115,7 +118,7 @@ ExitCode run_info(const Arguments& args) {
   info["kernels"] = kernel_info(device_kind(resolution.device));
   info["threads"] = resolution.threads;
   info["workers"] = resolution.workers;
-  info["model"] = model ? model_info(*model) : ordered_json();
+  info["model"] = model ? model_info(*model, config.opts.state_dtype) : ordered_json();
   print_out(args.json ? info.dump(2) + "\n" : as_text(info));
   return ExitCode::kOk;
 }

@@ -8,6 +8,7 @@
 #include "xlstm/core/log.h"
 #include "xlstm/core/progress.h"
 #include "xlstm/core/str.h"
+#include "xlstm/core/strict_json.h"
 #include "xlstm/runtime/perplexity.h"
 
 namespace xlstm {
@@ -18,8 +19,8 @@ using nlohmann::json;
 // The documents of a file as token ids, BOS not yet added.
 class Documents {
  public:
-  Documents(const std::string& file, const Engine& engine) : file_(file), engine_(engine) {
-    const std::string text = read_file(file, ExitCode::kUsage);
+  // `text` is the content of `file`.
+  Documents(const std::string& file, const std::string& text, const Engine& engine) : file_(file), engine_(engine) {
     if (file.ends_with(".jsonl")) {
       for_each_json_line(text, file, [&](const json& line, const std::string& where) { add_line(line, where); });
     } else if (file.ends_with(".json")) {
@@ -39,19 +40,18 @@ class Documents {
     } else if (line.is_object() && line.contains("ids") && is_id_array(line["ids"])) {
       ids_.push_back(line["ids"].get<std::vector<int64_t>>());
     } else {
-      fail(ExitCode::kUsage, "document", where, R"({"text": "…"} or {"ids": [1, 2, 3]})", printable(line.dump()));
+      fail(ExitCode::kUsage, "document", where, R"({"text": "…"} or {"ids": [1, 2, 3]})", json_kind(line));
     }
   }
 
   void add_array(const std::string& text) {
-    const json array = json::parse(text, nullptr, /*allow_exceptions=*/false);
+    const json array = parse_json_value(text, file_);
     if (!array.is_array()) {
-      fail(ExitCode::kUsage, "documents", file_, "a JSON array of strings",
-           array.is_discarded() ? "invalid JSON" : array.type_name());
+      fail(ExitCode::kUsage, "documents", file_, "a JSON array of strings", json_kind(array));
     }
     for (size_t i = 0; i < array.size(); ++i) {
       if (!array[i].is_string()) {
-        fail(ExitCode::kUsage, cat("document ", i), file_, "a string", array[i].type_name());
+        fail(ExitCode::kUsage, cat("document ", i), file_, "a string", json_kind(array[i]));
       }
       ids_.push_back(encode(array[i].get<std::string>()));
     }
@@ -94,8 +94,9 @@ void print_scores(const std::vector<DocumentScore>& scores, bool as_json) {
 
 ExitCode run_perplexity(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
+  const std::string text = read_file(args.perplexity.file, ExitCode::kUsage);
   Engine engine = Engine::load(config.opts, resolve(config.opts), require_model(args).directory);
-  const Documents documents(args.perplexity.file, engine);
+  const Documents documents(args.perplexity.file, text, engine);
   Progress progress("perplexity", static_cast<int64_t>(documents.ids().size()), config.opts.progress);
   std::vector<DocumentScore> scores;
   for (std::vector<int64_t> ids : documents.ids()) {

@@ -5,6 +5,7 @@
 #include "src/cli/json_lines.h"
 #include "src/cli/setup.h"
 #include "xlstm/core/str.h"
+#include "xlstm/core/strict_json.h"
 #include "xlstm/text/tokenizer.h"
 
 namespace xlstm {
@@ -25,14 +26,14 @@ class TokenizeCommand {
 
   [[nodiscard]] std::string encode_line(const json& line, const std::string& where) const {
     if (!line.is_object() || !line.contains("text") || !line["text"].is_string()) {
-      fail(ExitCode::kUsage, "line", where, "{\"text\": \"…\"}", printable(line.dump()));
+      fail(ExitCode::kUsage, "line", where, "{\"text\": \"…\"}", json_kind(line));
     }
     return json{{"ids", encode(line["text"].get<std::string>())}}.dump() + "\n";
   }
 
   [[nodiscard]] std::string decode_line(const json& line, const std::string& where) const {
     if (!line.is_object() || !line.contains("ids") || !is_id_array(line["ids"])) {
-      fail(ExitCode::kUsage, "line", where, "{\"ids\": [1, 2, 3]}", printable(line.dump()));
+      fail(ExitCode::kUsage, "line", where, "{\"ids\": [1, 2, 3]}", json_kind(line));
     }
     return json{{"text", tokenizer_.decode(line["ids"].get<std::vector<int64_t>>())}}.dump() + "\n";
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <limits>
 
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
@@ -52,18 +53,29 @@ bool is_on(const Values& values, const ValueSource& source) {
   return value == "true";
 }
 
-int64_t integer_from(std::string_view text, int64_t min, const ValueSource& source) {
-  const std::string expected = cat("an integer, at least ", min);
+struct Bounds {
+  int64_t min;
+  int64_t max;
+};
+constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
+// Far beyond any measurement, and small enough that their products with sizes do not overflow.
+constexpr int64_t kMaxBenchTokens = 100'000'000;
+constexpr int64_t kMaxBenchBatch = 65'536;
+
+int64_t integer_from(std::string_view text, const Bounds& bounds, const ValueSource& source) {
+  const std::string expected = bounds.max == kNoBound ? cat("an integer, at least ", bounds.min)
+                                                      : cat("an integer from ", bounds.min, " to ", bounds.max);
   const int64_t value = parse_integer(text, source, expected);
-  if (value < min) fail(ExitCode::kUsage, source.what, source.where, expected, std::to_string(value));
+  if (value < bounds.min || value > bounds.max)
+    fail(ExitCode::kUsage, source.what, source.where, expected, std::to_string(value));
   return value;
 }
 
 // Comma-separated integers of every time the flag was given.
-std::vector<int64_t> integers(const Values& values, int64_t min, const ValueSource& source) {
+std::vector<int64_t> integers(const Values& values, const Bounds& bounds, const ValueSource& source) {
   std::vector<int64_t> numbers;
   for (const std::string& value : values) {
-    for (const std::string& text : split_commas(value)) numbers.push_back(integer_from(text, min, source));
+    for (const std::string& text : split_commas(value)) numbers.push_back(integer_from(text, bounds, source));
   }
   return numbers;
 }
@@ -86,7 +98,9 @@ constexpr std::array kFlags = {
     CommandFlag{"-f,--prompt-file", "FILE", "generate tokenize", kInput, "a file with the text; -: stdin",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.prompt_file = non_empty(v, s); }},
     CommandFlag{"--prompt-ids", "LIST", "generate", kInput, "token ids like 1,2,3, fed exactly as given",
-                [](Arguments& a, const Values& v, const ValueSource& s) { a.prompt_ids = integers({v.back()}, 0, s); }},
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.prompt_ids = integers({v.back()}, {0, kNoBound}, s);
+                }},
     CommandFlag{"-e,--escapes", "", "generate tokenize", kInput, "interpret \\n, \\t, \\\\ and the like in -p",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.escapes = is_on(v, s); }},
 
@@ -103,14 +117,21 @@ constexpr std::array kFlags = {
                 "a synthetic model: 7b, 406m, or E=1024,blocks=24,heads=4,vocab=50304",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.shape = non_empty(v, s); }},
     CommandFlag{"-p,--n-prompt", "LIST", "bench", kCommand, "prompt lengths to prefill; 0: none [default 512]",
-                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.n_prompt = integers(v, 0, s); }},
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.n_prompt = integers(v, {0, kMaxBenchTokens}, s);
+                }},
     CommandFlag{"-n,--n-gen", "LIST", "bench", kCommand, "numbers of tokens to decode; 0: none [default 128]",
-                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.n_gen = integers(v, 0, s); }},
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.n_gen = integers(v, {0, kMaxBenchTokens}, s);
+                }},
     CommandFlag{"-b,--batch", "LIST", "bench", kCommand, "numbers of sequences side by side [default 1]",
-                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.batch = integers(v, 1, s); }},
-    CommandFlag{
-        "-r,--repeats", "N", "bench", kCommand, "runs per row, of which the median counts [default 5]",
-        [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.repeats = integer_from(v.back(), 1, s); }},
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.batch = integers(v, {1, kMaxBenchBatch}, s);
+                }},
+    CommandFlag{"-r,--repeats", "N", "bench", kCommand, "runs per row, of which the median counts [default 5]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.repeats = integer_from(v.back(), {1, kNoBound}, s);
+                }},
     CommandFlag{"-o,--output", "FORMAT", "bench", kCommand, "table, csv, json, jsonl or md [default table]",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.output = output_format(v, s); }},
 
@@ -127,7 +148,7 @@ constexpr std::array kFlags = {
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.perplexity.file = non_empty(v, s); }},
     CommandFlag{"--max-ids", "N", "perplexity", kCommand, "cut every document to N ids",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
-                  a.perplexity.max_ids = integer_from(v.back(), 1, s);
+                  a.perplexity.max_ids = integer_from(v.back(), {1, kNoBound}, s);
                 }},
     CommandFlag{"--json", "", "info selftest perplexity check", kCommand, "print one JSON object",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.json = is_on(v, s); }},

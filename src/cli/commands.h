@@ -14,7 +14,7 @@ ExitCode run_perplexity(const Arguments& args);
 ExitCode run_tokenize(const Arguments& args);
 ExitCode run_check(const Arguments& args);
 
-// --print-effective-config, of any command that has a configuration.
+// --print-effective-config
 ExitCode print_effective_config(const Arguments& args);
 
 }  // namespace xlstm

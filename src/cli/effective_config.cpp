@@ -1,4 +1,5 @@
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "src/cli/commands.h"
 #include "src/cli/setup.h"
@@ -10,7 +11,7 @@ ExitCode print_effective_config(const Arguments& args) {
   const EffectiveConfig config = effective_config(args);
   nlohmann::ordered_json json = to_json(config);
   nlohmann::ordered_json resolved;
-  ExitCode code = ExitCode::kOk;
+  std::optional<Error> unavailable;
   try {
     const Resolution r = resolve(config.opts);
     resolved = {{"device", r.device},     {"dtype", r.weight_dtype}, {"ops_backend", r.ops}, {"chunkwise", r.chunkwise},
@@ -18,11 +19,13 @@ ExitCode print_effective_config(const Arguments& args) {
   } catch (const Error& error) {
     if (error.code() != ExitCode::kDevice) throw;
     resolved = {{"device", pick_device(config.opts.device)}, {"error", error.what()}};
-    code = ExitCode::kDevice;
+    unavailable = error;
   }
   json["_resolved"] = resolved;
-  print_out(json.dump(2) + "\n");
-  return code;
+  // A path in an origin may hold any bytes.
+  print_out(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  if (unavailable) throw *unavailable;
+  return ExitCode::kOk;
 }
 
 }  // namespace xlstm

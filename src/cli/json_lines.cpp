@@ -5,6 +5,7 @@
 
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
+#include "xlstm/core/strict_json.h"
 
 namespace xlstm {
 
@@ -18,10 +19,12 @@ void for_each_json_line(const std::string& text, const std::string& file,
     const std::string where = cat(file, " line ", ++number);
     begin = end + 1;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    const auto parsed = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
-    if (parsed.is_discarded()) fail(ExitCode::kUsage, "JSON", where, "one JSON value on the line", printable(line));
-    handle(parsed, where);
+    handle(parse_json_value(line, where), where);
   }
+}
+
+nlohmann::json parse_json_value(const std::string& text, const std::string& where) {
+  return parse_strict_json(text, where, {ExitCode::kUsage, "JSON text", /*allow_null=*/true, /*any_root=*/true}).value;
 }
 
 bool is_id_array(const nlohmann::json& value) {

@@ -1,7 +1,10 @@
 // The executable: parses the command line, runs one command, and turns every failure into one line and an exit code.
 
 #include <c10/util/Exception.h>
+#include <fcntl.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
@@ -49,26 +52,45 @@ ExitCode report_torch(const c10::Error& error) {
   return report(memory ? ExitCode::kMemory : ExitCode::kInternal, xlstm::cat("libtorch: ", message));
 }
 
-ExitCode run(int argc, char** argv) {
+// What a shell reports for a program that SIGPIPE ends.
+constexpr int kClosedPipe = 128 + SIGPIPE;
+
+int run(int argc, char** argv) {
+  ExitCode code = ExitCode::kInternal;
   try {
-    return run_command(xlstm::parse_arguments(argc, argv));
+    code = run_command(xlstm::parse_arguments(argc, argv));
+    xlstm::log::flush();
+  } catch (const xlstm::OutputClosed&) {
+    return kClosedPipe;
   } catch (const xlstm::Error& error) {
-    return report(error.code(), error.what());
+    code = report(error.code(), error.what());
   } catch (const c10::Error& error) {
-    return report_torch(error);
+    code = report_torch(error);
   } catch (const std::bad_alloc&) {
-    return report(ExitCode::kMemory, "memory (allocation): expected enough memory, got none");
+    code = report(ExitCode::kMemory, "memory (allocation): expected enough memory, got none");
   } catch (const std::exception& error) {
-    return report(ExitCode::kInternal, xlstm::cat("unexpected: ", error.what()));
+    code = report(ExitCode::kInternal, xlstm::cat("unexpected: ", error.what()));
+  }
+  return static_cast<int>(code);
+}
+
+// A file opened later must not take the place of a closed standard stream, or results would be written into it. Writing
+// to the read-only stand-in of standard output fails, as writing to a closed one does.
+void occupy_standard_streams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (::fcntl(stream, F_GETFD) == -1) {
+      static_cast<void>(::open("/dev/null", stream == STDERR_FILENO ? O_WRONLY : O_RDONLY));
+    }
   }
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const ExitCode code = run(argc, argv);
-  xlstm::log::flush();
+  occupy_standard_streams();
+  std::signal(SIGPIPE, SIG_IGN);
+  const int code = run(argc, argv);
   std::fflush(nullptr);
   // libtorch's static destructors take their time and have nothing to save.
-  std::_Exit(static_cast<int>(code));
+  std::_Exit(code);
 }

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <system_error>
 
 #include "xlstm/core/errors.h"
@@ -37,13 +38,19 @@ std::optional<ModelShape> model_shape(const Arguments& args) {
 }
 
 // Settings that this version reads and checks but has nothing to apply to: its scheduled backends run their tiles on
-// one thread, and it has no memory guard. Said when somebody asks for one on the command line.
-void note_unused(const EffectiveConfig& config) {
+// one thread, and it has no memory guard. Said when somebody sets one to another value than the default.
+void note_unused(const Arguments& args, const EffectiveConfig& config) {
+  std::set<std::string> named = {"command line"};
+  for (const fs::path& file : args.layers.config_files) named.insert(file.string());
+  if (args.layers.profile) named.insert((config.configs_dir / (*args.layers.profile + ".json")).string());
+  const RuntimeOpts defaults;
   std::vector<std::string> asked;
-  for (const auto& [key, origin] : config.origin) {
+  for (const Option& option : runtime_options()) {
+    const std::string key(option.key);
     const bool unused = key.starts_with("mem_") || key == "workers" || key == "streams" || key == "ray_dashboard" ||
                         key == "ray_dashboard_port" || key == "ray_keep_alive" || key == "ray_address";
-    if (unused && origin == "command line") asked.push_back(key);
+    if (!unused || named.count(config.origin.at(key)) == 0) continue;
+    if (get_option(config.opts, option) != get_option(defaults, option)) asked.push_back(key);
   }
   if (!asked.empty()) log::warn(cat("without effect in this version: ", join(asked, ", ")));
 }
@@ -54,7 +61,7 @@ std::string without_last_newline(std::string text) {
 }
 
 std::string read_stdin() {
-  return read_file("/dev/stdin", ExitCode::kUsage);
+  return read_descriptor(STDIN_FILENO, "standard input", ExitCode::kUsage);
 }
 
 // Whether standard input was given on purpose: a pipe, a file or a socket, not a terminal or /dev/null.
@@ -129,7 +136,7 @@ EffectiveConfig start_run(const Arguments& args) {
   EffectiveConfig config = effective_config(args);
   log::configure(log::parse_level(config.opts.log_level), config.opts.log_file);
   for (const std::string& note : config.notes) log::info(note);
-  note_unused(config);
+  note_unused(args, config);
   return config;
 }
 
@@ -148,6 +155,7 @@ void print_out(std::string_view text) {
     const ssize_t n = ::write(STDOUT_FILENO, text.data(), text.size());
     if (n < 0) {
       if (errno == EINTR) continue;
+      if (errno == EPIPE) throw OutputClosed();
       fail(ExitCode::kOutput, "standard output", "write", "room to write", std::strerror(errno));
     }
     text.remove_prefix(static_cast<size_t>(n));

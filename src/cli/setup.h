@@ -34,7 +34,11 @@ struct ModelChoice {
 // a file or of standard input is not part of it.
 [[nodiscard]] std::optional<std::string> read_prompt(const Arguments& args);
 
-// Writes results to standard output at once. Error kOutput if it cannot be written.
+// Thrown when the reader of standard output has gone away: the run ends quietly, its files cleaned up.
+struct OutputClosed {};
+
+// Writes results to standard output at once. OutputClosed for a closed pipe (SIGPIPE must be ignored), otherwise Error
+// kOutput if it cannot be written.
 void print_out(std::string_view text);
 
 [[nodiscard]] bool stdout_is_terminal();

@@ -44,9 +44,6 @@ struct PickedProfile {
 [[nodiscard]] std::optional<PickedProfile> pick_profile(const std::filesystem::path& configs_dir,
                                                         std::string_view device_kind, std::string_view backend);
 
-// "cuda:1" → "cuda".
-[[nodiscard]] std::string device_kind(std::string_view device);
-
 // "chunkwise--native" → "native".
 [[nodiscard]] std::string short_backend(std::string_view backend);
 

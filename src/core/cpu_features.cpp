@@ -10,10 +10,6 @@
 #else
 #include <fstream>
 #endif
-#if defined(__linux__) && defined(__aarch64__)
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
-#endif
 
 namespace xlstm {
 namespace {
@@ -37,20 +33,6 @@ std::string model_name() {
 }
 
 }  // namespace
-
-bool cpu_has_bfloat16() {
-#if defined(__x86_64__)
-  return __builtin_cpu_supports("avx512bf16") != 0;
-#elif defined(__APPLE__)
-  int has = 0;
-  size_t size = sizeof has;
-  return ::sysctlbyname("hw.optional.arm.FEAT_BF16", &has, &size, nullptr, 0) == 0 && has == 1;
-#elif defined(__linux__) && defined(__aarch64__)
-  return (::getauxval(AT_HWCAP2) & HWCAP2_BF16) != 0;
-#else
-  return false;
-#endif
-}
 
 std::string cpu_name() {
   return cat(model_name(), ", ", available_cores(), " cores");

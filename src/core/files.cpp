@@ -30,26 +30,32 @@ std::pair<int, uint64_t> open_regular(const std::filesystem::path& path, ExitCod
   return {fd, static_cast<uint64_t>(info.st_size)};
 }
 
+struct DescriptorCloser {
+  int descriptor;
+  ~DescriptorCloser() { ::close(descriptor); }
+};
+
 }  // namespace
+
+std::string read_descriptor(int descriptor, const std::string& name, ExitCode code) {
+  std::string text;
+  std::string block(size_t{1} << 16, '\0');
+  while (true) {
+    const ssize_t n = ::read(descriptor, block.data(), block.size());
+    if (n == 0) return text;
+    if (n > 0) {
+      text.append(block.data(), static_cast<size_t>(n));
+    } else if (errno != EINTR) {
+      fail(code, "file", name, "a readable file", std::strerror(errno));
+    }
+  }
+}
 
 std::string read_file(const std::filesystem::path& path, ExitCode code) {
   const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) fail(code, "file", path.string(), "a readable file", std::strerror(errno));
-  std::string text;
-  std::string block(size_t{1} << 16, '\0');
-  while (true) {
-    const ssize_t n = ::read(fd, block.data(), block.size());
-    if (n == 0) break;
-    if (n < 0) {
-      if (errno == EINTR) continue;
-      const int error = errno;
-      ::close(fd);
-      fail(code, "file", path.string(), "a readable file", std::strerror(error));
-    }
-    text.append(block.data(), static_cast<size_t>(n));
-  }
-  ::close(fd);
-  return text;
+  const DescriptorCloser closer{fd};
+  return read_descriptor(fd, path.string(), code);
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path, ExitCode code) {

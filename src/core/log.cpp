@@ -4,6 +4,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <cstdlib>
 #include <memory>
 
 #include "xlstm/core/errors.h"
@@ -28,6 +29,7 @@ std::shared_ptr<spdlog::logger> make_logger(const std::string& file) {
   std::vector<spdlog::sink_ptr> sinks;
   auto console = std::make_shared<spdlog::sinks::stderr_color_sink_mt>();
   console->set_pattern("%^%l%$: %v");
+  if (std::getenv("NO_COLOR") != nullptr) console->set_color_mode(spdlog::color_mode::never);
   sinks.push_back(std::move(console));
   if (!file.empty()) {
     try {
@@ -38,7 +40,11 @@ std::shared_ptr<spdlog::logger> make_logger(const std::string& file) {
       fail(ExitCode::kOutput, "log_file", file, "a writable file", e.what());
     }
   }
-  return std::make_shared<spdlog::logger>("xlstm", sinks.begin(), sinks.end());
+  auto fresh = std::make_shared<spdlog::logger>("xlstm", sinks.begin(), sinks.end());
+  // Without a handler spdlog prints errors in a form of its own.
+  fresh->set_error_handler(
+      [file](const std::string& reason) { fail(ExitCode::kOutput, "log_file", file, "room to write", reason); });
+  return fresh;
 }
 
 std::shared_ptr<spdlog::logger>& logger() {

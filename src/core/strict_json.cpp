@@ -145,7 +145,7 @@ JsonObject parse_strict_json(std::string_view text, const std::string& where, co
   const LineCounter begin(text.data(), &line);
   const LineCounter end(text.data() + text.size(), &line);
   json::sax_parse(begin, end, &builder);
-  if (!result.value.is_object()) {
+  if (!rules.any_root && !result.value.is_object()) {
     fail(rules.code, rules.what, where, "a JSON object", json_kind(result.value));
   }
   return result;

@@ -144,6 +144,7 @@ ThreadPool::ThreadPool(int size, const std::function<void()>& on_start)
     : size_(std::max(1, size)), shared_(std::make_unique<Shared>(size_)) {
   // A team larger than the machine must not spin: the members that have work need the cores.
   shared_->spins = size_ <= available_cores() ? kSpins : 0;
+  shared_->threads.reserve(static_cast<size_t>(size_));
   try {
     for (int member = 1; member < size_; ++member) {
       shared_->threads.emplace_back([shared = shared_.get(), member, on_start] { shared->worker(member, on_start); });

@@ -93,6 +93,7 @@ class StateReader {
     state.dims = dims;
     state.model_fingerprint = fingerprint;
     state.dtype = text("dtype");
+    state.state_dtype = text("state_dtype");
     state.seed = number("seed");
     state.position = number("position");
     read_ids(state);
@@ -185,6 +186,7 @@ class StateReader {
     for (const int64_t id : state.ids) {
       if (id < 0 || id >= state.dims.vocab_size) refuse("ids", cat("ids below ", state.dims.vocab_size), cat(id));
     }
+    if (state.position != state.ids.size()) refuse("position", cat(state.ids.size()), cat(state.position));
     const std::string pending = text("pending");
     if (pending != "0" && (pending != "1" || state.ids.empty())) {
       refuse("entry pending", "0, or 1 with an id", cat("\"", printable(pending), "\""));
@@ -222,6 +224,7 @@ void save_state(const std::filesystem::path& path, const SavedState& state) {
                        {"format_version", cat(kVersion)},
                        {"model", state.model_fingerprint},
                        {"dtype", state.dtype},
+                       {"state_dtype", state.state_dtype},
                        {"layers", cat(state.dims.num_layers)},
                        {"num_heads", cat(state.dims.num_heads)},
                        {"head_dim_qk", cat(state.dims.head_dim_qk)},

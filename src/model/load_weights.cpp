@@ -58,10 +58,12 @@ class Loader {
       require_finite(source);
       at::Tensor rows = target.narrow(0, row, source.shape.at(0));
       rows.copy_(wrap(source));
-      // float16 cannot hold every float32 or bfloat16 value.
-      if (dtype == at::kHalf && source.dtype != DType::F16 && !at::isfinite(rows).all().item<bool>()) {
-        fail(ExitCode::kCheckpoint, cat("tensor ", name), checkpoint_.dir().string(), "values within float16's range",
-             "a larger one; use bfloat16 or float32");
+      // A narrower type may round a large value to infinity.
+      const bool narrower = dtype != at::kFloat && dtype != scalar_type(source.dtype, name);
+      if (narrower && !at::isfinite(rows).all().item<bool>()) {
+        fail(ExitCode::kCheckpoint, cat("tensor ", name), checkpoint_.dir().string(),
+             cat("values within the range of ", dtype == at::kHalf ? "float16" : "bfloat16"),
+             "a larger one; use a wider --dtype");
       }
       row += source.shape.at(0);
       checkpoint_.drop_pages(name);

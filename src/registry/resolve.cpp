@@ -1,6 +1,7 @@
 #include <ATen/Context.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "src/registry/entries.h"
@@ -38,10 +39,9 @@ const FamilyNames& names_of(KernelFamily family) {
 
 // Names from other programs for the same mathematics.
 std::string unalias(const std::string& name) {
+  if (name.starts_with("native_stablef_")) return "native";
   static const std::map<std::string, std::string> aliases = {{"native_autograd", "native"},
                                                              {"native_custbw", "native"},
-                                                             {"native_stablef_autograd", "native"},
-                                                             {"native_stablef_custbw", "native"},
                                                              {"native_compiled_autograd", "native_compiled"},
                                                              {"native_compiled_xl", "native_compiled"},
                                                              {"metal_autograd", "metal"},
@@ -78,8 +78,6 @@ std::string resolve_key(KernelFamily family, const std::string& requested, const
     const std::string hint = near.empty() ? "" : cat("; did you mean ", near, "?");
     fail(ExitCode::kUsage, names.option, "configuration", cat("one of ", join(choices, ", ")), cat(requested, hint));
   }
-  // The fused kernel goes by its device's name.
-  if (family == KernelFamily::kChunkwise && name == "native_compiled") name = compiled_backend(kind);
   const std::string key = names.prefix + name;
   for (const KernelInfo& kernel : list_kernels()) {
     if (kernel.family == family && kernel.key == key && why_not(kernel, kind).empty()) return key;
@@ -106,13 +104,23 @@ void require_device(const std::string& device, const std::string& requested) {
        cat(requested, " (", why, ")"));
 }
 
+// libtorch reads these by itself: one would move operations to the CPU unasked, the other give up precision.
+void refuse_mps_environment(const std::string& device) {
+  if (device_kind(device) != "mps") return;
+  for (const char* name : {"PYTORCH_ENABLE_MPS_FALLBACK", "PYTORCH_MPS_FAST_MATH"}) {
+    if (std::getenv(name) != nullptr) {
+      fail(ExitCode::kDevice, name, "environment", "it unset on mps, where it changes results", std::getenv(name));
+    }
+  }
+}
+
 std::string resolve_dtype(const std::string& requested, const std::string& device) {
   if (requested == "int8" || requested == "int4") {
     fail(ExitCode::kDevice, "dtype", cat("device ", device), "one of auto, float32, bfloat16, float16",
          cat(requested, ", which this version has no kernels for"));
   }
-  if (requested != "auto") return requested;
-  return device_kind(device) != "cpu" || cpu_has_bfloat16() ? "bfloat16" : "float32";
+  // Every device's kernels read bfloat16 at the speed of memory, half of float32's bytes, and compute in float32.
+  return requested == "auto" ? "bfloat16" : requested;
 }
 
 void check_scheduling(const RuntimeOpts& opts, const Resolution& r) {
@@ -172,14 +180,11 @@ std::string pick_device(const std::string& requested) {
   return "cpu";
 }
 
-std::string device_kind(const std::string& device) {
-  return device.substr(0, device.find(':'));
-}
-
 Resolution resolve(const RuntimeOpts& opts) {
   Resolution r;
   r.device = pick_device(opts.device);
   require_device(r.device, opts.device);
+  refuse_mps_environment(r.device);
   r.weight_dtype = resolve_dtype(opts.dtype, r.device);
   r.ops = resolve_key(KernelFamily::kOps, opts.ops_backend, r.device);
   r.chunkwise = resolve_key(KernelFamily::kChunkwise, opts.chunkwise_backend, r.device);

@@ -17,7 +17,7 @@ Engine::Engine(const RuntimeOpts& opts, Resolution resolution)
     : resolution_(std::move(resolution)),
       prefill_segment_(opts.prefill_segment),
       show_progress_(opts.progress),
-      state_dtype_(opts.state_dtype == "bfloat16" ? at::kBFloat16 : at::kFloat) {
+      state_dtype_(opts.state_dtype) {
   // libtorch's team and ours take turns on the same cores; a pool worker that calls libtorch must not start a team.
   at::set_num_threads(resolution_.threads);
   pool_ = std::make_unique<ThreadPool>(resolution_.threads, [] { at::set_num_threads(1); });
@@ -61,8 +61,17 @@ int64_t Engine::usable_vocab() const {
   return tokenizer_ ? std::min(tokenizer_->size(), dims().vocab_size) : dims().vocab_size;
 }
 
+std::vector<int64_t> Engine::unused_ids() const {
+  std::vector<int64_t> ids;
+  if (!tokenizer_) return ids;
+  for (int64_t id = 0; id < usable_vocab(); ++id) {
+    if (!tokenizer_->has_id(id)) ids.push_back(id);
+  }
+  return ids;
+}
+
 State Engine::make_state(int64_t slots) const {
-  return State(dims(), {model_->num_blocks(), slots, state_dtype_, torch_device(resolution_.device)});
+  return State(dims(), {model_->num_blocks(), slots, torch_dtype(state_dtype_), torch_device(resolution_.device)});
 }
 
 std::span<const float> Engine::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state) {

@@ -64,7 +64,7 @@ GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts&
                           const GenerationRequest& request) {
   GenerationResult result;
   const std::vector<int64_t> end_of_text = end_of_text_ids(engine);
-  Sampler sampler(sampling_options(opts, request.seed), engine.usable_vocab());
+  Sampler sampler(sampling_options(opts, request.seed), engine.usable_vocab(), engine.unused_ids());
 
   if (sequence.has_pending()) result.prompt_ids.push_back(sequence.ids().back());
   result.prompt_ids.insert(result.prompt_ids.end(), request.prompt.begin(), request.prompt.end());

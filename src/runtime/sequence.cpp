@@ -56,6 +56,7 @@ SavedState Sequence::save(uint64_t seed) const {
   saved.position = ids_.size();
   saved.model_fingerprint = engine_.fingerprint();
   saved.dtype = engine_.resolution().weight_dtype;
+  saved.state_dtype = engine_.state_dtype();
   return saved;
 }
 

@@ -1,6 +1,7 @@
 #include "xlstm/selftest/golden.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -22,6 +23,17 @@ std::vector<T> values_of(const TensorView& tensor, DType expected, const std::st
   std::vector<T> values(tensor.bytes.size() / sizeof(T));
   std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
   return values;
+}
+
+// The number in "state.3.c".
+int64_t layer_number(const std::string& what, const std::string& where) {
+  const std::string text = what.substr(6, what.size() - 8);
+  int64_t layer = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), layer);
+  if (error != std::errc() || end != text.data() + text.size() || layer < 0) {
+    fail(ExitCode::kCheckpoint, "golden state", where, "state.LAYER.c", what);
+  }
+  return layer;
 }
 
 // C and n are relative to m: implementations with another stabiliser agree in e^m·C.
@@ -58,7 +70,7 @@ std::vector<GoldenCase> load_goldens(const std::filesystem::path& golden_safeten
       const TensorView* n = file.find(stem + "n");
       const TensorView* m = file.find(stem + "m");
       if (n == nullptr || m == nullptr) fail(ExitCode::kCheckpoint, "golden state", where, "c, n and m", tensor.name);
-      golden.states.push_back({std::stoll(what.substr(6)),
+      golden.states.push_back({layer_number(what, where),
                                {values_of<float>(tensor, DType::F32, where), values_of<float>(*n, DType::F32, where),
                                 values_of<float>(*m, DType::F32, where)}});
     }
@@ -95,6 +107,10 @@ GoldenResult compare_with_golden(Engine& engine, const GoldenCase& golden) {
                 [&](std::span<const float> rows) { logits.insert(logits.end(), rows.begin(), rows.end()); });
 
   const std::span<const float> expected = golden.logits;
+  if (expected.size() > logits.size()) {
+    fail(ExitCode::kCheckpoint, cat("golden case ", golden.name), "logits", cat("at most ", logits.size(), " values"),
+         std::to_string(expected.size()));
+  }
   const std::span<const float> actual = std::span<const float>(logits).last(expected.size());
   const auto vocab = static_cast<size_t>(engine.dims().vocab_size);
   result.logits_relative = relative_error(actual, expected);

@@ -52,8 +52,11 @@ std::vector<SelftestCase> run_selftest(const SelftestRequest& request) {
   }
   if (!request.model.empty()) {
     Resolution resolution = request.resolution;
-    resolution.weight_dtype = "float32";  // the goldens are float32 arithmetic
-    Engine engine = Engine::load(request.opts, resolution, request.model);
+    // The goldens are float32 arithmetic.
+    resolution.weight_dtype = "float32";
+    RuntimeOpts opts = request.opts;
+    opts.state_dtype = "float32";
+    Engine engine = Engine::load(opts, resolution, request.model);
     for (const GoldenCase& golden : load_goldens(request.goldens)) sink(check_golden(engine, golden));
   }
   return cases;

@@ -6,6 +6,7 @@
 #include <numeric>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
@@ -35,7 +36,8 @@ void check_options(const SamplingOptions& o) {
 
 }  // namespace
 
-Sampler::Sampler(SamplingOptions options, int64_t usable_vocab) : options_(options) {
+Sampler::Sampler(SamplingOptions options, int64_t usable_vocab, std::vector<int64_t> banned)
+    : options_(options), banned_(std::move(banned)) {
   check_options(options_);
   XLSTM_ASSERT(usable_vocab >= 1 && usable_vocab <= std::numeric_limits<int32_t>::max());
   const auto count = static_cast<size_t>(usable_vocab);
@@ -68,6 +70,7 @@ void Sampler::load_scores(std::span<const float> logits) {
     }
     scores_[id] = logit;
   }
+  for (const int64_t id : banned_) scores_.at(static_cast<size_t>(id)) = -std::numeric_limits<double>::infinity();
 }
 
 void Sampler::penalize(std::span<const int64_t> history) {

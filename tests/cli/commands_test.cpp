@@ -3,15 +3,22 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
 
 #include "tests/cli/cli.h"
+#include "xlstm/core/str.h"
 
 namespace xlstm::test {
 namespace {
 
 using nlohmann::json;
+using testing::AllOf;
 using testing::HasSubstr;
 using testing::StartsWith;
 
@@ -58,6 +65,7 @@ TEST(PrintEffectiveConfig, PrintsEverythingForADeviceThatIsAbsentAndExits4) {
   EXPECT_EQ(result.exit_code, 4);
   const json config = json::parse(result.out);
   EXPECT_EQ(config["device"], "cuda:9");
+  EXPECT_THAT(last_line(result.err), AllOf(StartsWith("error: "), HasSubstr("cuda:9")));
   EXPECT_THAT(config["_resolved"]["error"].get<std::string>(), HasSubstr("cuda:9"));
 }
 
@@ -96,6 +104,26 @@ TEST(Tokenize, NamesTheLineThatIsWrong) {
   EXPECT_EQ(run({"tokenize", "--decode", "-p", "1 2 three"}).exit_code, 2);
   EXPECT_EQ(run({"tokenize", "--decode", "-p", "99999"}).exit_code, 2);
   EXPECT_EQ(run({"tokenize"}).exit_code, 2) << "no text at all";
+}
+
+TEST(Tokenize, SurvivesDeeplyNestedInput) {
+  const std::string nested(300000, '[');
+  for (const std::string& line : {nested, nested + std::string(300000, ']')}) {
+    const ProgramResult result = run({"tokenize", "--jsonl"}, {line, true, {}});
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(last_line(result.err), StartsWith("error: "));
+  }
+  EXPECT_EQ(run({"tokenize", "--jsonl"}, {R"({"text": "a", "text": "b"})", true, {}}).exit_code, 2) << "a key twice";
+}
+
+TEST(Tokenize, ReadsStandardInputFromWhereItStands) {
+  const TempDir dir;
+  const std::string file = dir.file("lines", "skipped\nHello, world!\n").string();
+  const std::string out = (dir / "out").string();
+  const std::string command =
+      cat("{ read -r line; '", executable(), "' tokenize; } <'", file, "' >'", out, "' 2>/dev/null");
+  ASSERT_EQ(std::system(command.c_str()), 0);
+  EXPECT_EQ(read_all(out), "41 420 80 13 1000 2\n");
 }
 
 TEST(Perplexity, OfTheValidationDocumentsEqualsTheReference) {
@@ -176,6 +204,58 @@ TEST(Bench, PrintsEveryFormat) {
                                       .out);
   EXPECT_EQ(report["rows"].size(), 2U);
   EXPECT_EQ(run({"bench", "--shape", "huge"}).exit_code, 2);
+  EXPECT_EQ(run({"bench", "--shape", "7b", "-b", "9223372036854775807"}).exit_code, 2);
+}
+
+// A tree as cmake --install makes it, with its own copy of the goldens.
+class InstalledTree {
+ public:
+  InstalledTree() {
+    const std::filesystem::path share = dir_ / "share/xlstm_generate";
+    std::filesystem::create_directories(share / "models");
+    std::filesystem::create_directories(share / "goldens");
+    std::filesystem::create_directories(dir_ / "bin");
+    std::filesystem::copy_file(executable(), program());
+    std::filesystem::create_directory_symlink(std::filesystem::path(XLSTM_SOURCE_DIR) / "configs", share / "configs");
+    std::filesystem::create_directory_symlink(std::filesystem::path(XLSTM_SOURCE_DIR) / "models/xlstm-tales-8m",
+                                              share / "models/xlstm-tales-8m");
+    std::filesystem::copy(goldens() / "tales", share / "goldens/tales");
+  }
+  [[nodiscard]] std::filesystem::path program() const { return dir_ / "bin/xlstm_generate"; }
+  [[nodiscard]] std::filesystem::path golden() const {
+    return dir_ / "share/xlstm_generate/goldens/tales/golden.safetensors";
+  }
+  [[nodiscard]] const std::filesystem::path& root() const { return dir_.path(); }
+
+ private:
+  TempDir dir_;
+};
+
+TEST(Selftest, PassesHereWhateverTheStateTypeAndListsEveryCase) {
+  const ProgramResult result = run({"selftest", "--json", "--device", "cpu", "--state-dtype", "bfloat16"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json report = json::parse(result.out);
+  EXPECT_EQ(report["failed"], 0);
+  EXPECT_TRUE(report["model_checked"]);
+  std::set<std::string> kernels;
+  for (const json& c : report["cases"]) kernels.insert(c["kernel"]);
+  for (const char* kernel : {"chunkwise--cpu", "chunkwise--ray_compiled_steps", "native_sequence__cpu", "cpu",
+                             "ops cpu", "chunkwise--native", "parallel--native", "model"}) {
+    EXPECT_EQ(kernels.count(kernel), 1U) << kernel;
+  }
+}
+
+TEST(Selftest, NamesTheGoldenThatDiffersAndExits7) {
+  const InstalledTree tree;
+  std::string bytes = read_all(tree.golden());
+  // The middle of the file lies in the logits of some case: another exponent.
+  bytes[bytes.size() / 2 + 3 - (bytes.size() / 2) % 4] ^= 0x08;
+  std::filesystem::permissions(tree.golden(), std::filesystem::perms::owner_all);
+  std::ofstream(tree.golden(), std::ios::binary) << bytes;
+  const ProgramResult result = run_program(tree.program(), {"selftest", "--device", "cpu"}, {"", false, tree.root()});
+  EXPECT_EQ(result.exit_code, 7) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("FAIL  model: golden "));
+  EXPECT_THAT(last_line(result.err), AllOf(StartsWith("error: selftest"), HasSubstr("1 of ")));
 }
 
 TEST(Help, IsOnStandardOutputForEveryCommand) {

@@ -120,6 +120,33 @@ TEST(Generate, ASavedStateContinuesWithTheIdsOfOneRun) {
   }
 }
 
+TEST(Generate, ALoadedStateGoesOnWithAPromptFromAPipeWithoutAnotherBos) {
+  const TempDir dir;
+  const std::string state = (dir / "state").string();
+  ASSERT_EQ(run({"-p", "Once", "-n", "0", "--state-save", state}).exit_code, 0);
+  const std::string whole = run({"-p", "Once upon a time", "-n", "8", "--temp", "0", "--dtype", "float32"}).out;
+  const std::vector<std::string> rest = {"--state-load", state, "-n", "8", "--temp", "0"};
+  const ProgramResult piped = run(rest, {" upon a time", true, {}});
+  EXPECT_EQ(piped.out, whole);
+  EXPECT_THAT(piped.err, HasSubstr("prompt: 3 tokens"));
+}
+
+TEST(Generate, WarnsThatAStateOfAnotherTypeMayContinueDifferently) {
+  const TempDir dir;
+  const std::string state = (dir / "state").string();
+  ASSERT_EQ(run({"-p", "Once", "-n", "2", "--state-save", state, "--state-dtype", "bfloat16"}).exit_code, 0);
+  EXPECT_THAT(run({"--state-load", state, "-n", "1"}).err, HasSubstr("may differ"));
+  EXPECT_THAT(run({"--state-load", state, "-n", "1", "--state-dtype", "bfloat16"}).err, Not(HasSubstr("may differ")));
+}
+
+TEST(Generate, WarnsAboutSettingsThatHaveNoEffectWhereverTheyComeFrom) {
+  const TempDir dir;
+  const std::string config = dir.file("c.json", "{\"mem_log\": \"x.csv\", \"workers\": 0}").string();
+  const std::string err = run({"-p", "x", "-n", "1", "--config", config, "--streams", "2"}).err;
+  EXPECT_THAT(err, HasSubstr("without effect in this version: streams, mem_log\n"));
+  EXPECT_THAT(run({"-p", "x", "-n", "1"}).err, Not(HasSubstr("without effect")));
+}
+
 TEST(Generate, RefusesTamperedTruncatedAndForeignStates) {
   const TempDir dir;
   const std::string state = (dir / "state").string();
@@ -252,6 +279,16 @@ TEST(Generate, EndsQuietlyWhenTheReaderOfItsOutputGoesAway) {
   ASSERT_EQ(std::system(command.c_str()), 0);
   EXPECT_EQ(read_all(code), "141\n");
   EXPECT_THAT(read_all(err), Not(HasSubstr("error")));
+}
+
+TEST(Generate, NeverWritesResultsIntoAnotherFileWhenStandardOutputIsClosed) {
+  const TempDir dir;
+  const std::string state = (dir / "state").string();
+  const std::string command =
+      cat("'", executable(), "' -p Once -n 4 --state-save '", state, "' >&- 2>'", (dir / "err").string(), "' <&-");
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 6);
+  EXPECT_THAT(last_line(read_all(dir / "err")), HasSubstr("standard output"));
+  EXPECT_EQ(dir.entries(), 1) << "no state of a run that failed";
 }
 
 TEST(Generate, ReportsAFullOutputDevice) {

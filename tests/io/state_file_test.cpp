@@ -42,9 +42,10 @@ SavedState example(bool pending) {
     for (int i = 0; i < 11; ++i) state.logits.push_back(static_cast<float>(i) * 0.5F);
   }
   state.seed = std::numeric_limits<uint64_t>::max();
-  state.position = 3;
+  state.position = 4;
   state.model_fingerprint = kModel;
   state.dtype = "bfloat16";
+  state.state_dtype = "float32";
   return state;
 }
 
@@ -83,6 +84,7 @@ TEST(StateFile, LogitsMayBeUnknownAndIdsEmpty) {
   SavedState state = example(false);
   state.logits.clear();
   state.ids.clear();
+  state.position = 0;
   save_state(dir / "s.state", state);
   expect_equal(load_state(dir / "s.state", kModel, kDims), state);
 }

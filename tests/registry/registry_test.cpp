@@ -75,11 +75,12 @@ TEST(Resolve, AcceptsFullKeysAndAliases) {
     const char* asked;
     const char* key;
   };
-  for (const Case& c : {Case{"chunkwise--native", "chunkwise--native"}, Case{"native_autograd", "chunkwise--native"},
-                        Case{"native_custbw", "chunkwise--native"}, Case{"native_stablef_custbw", "chunkwise--native"},
-                        Case{"native_compiled", "chunkwise--cpu"}, Case{"native_compiled_xl", "chunkwise--cpu"},
-                        Case{"auto", "chunkwise--cpu"}, Case{"cpu", "chunkwise--cpu"},
-                        Case{"chunkwise--queued_compiled_steps", "chunkwise--queued_compiled_steps"}}) {
+  for (const Case& c :
+       {Case{"chunkwise--native", "chunkwise--native"}, Case{"native_autograd", "chunkwise--native"},
+        Case{"native_custbw", "chunkwise--native"}, Case{"native_stablef_custbw", "chunkwise--native"},
+        Case{"native_compiled", "chunkwise--native_compiled"}, Case{"native_compiled_xl", "chunkwise--native_compiled"},
+        Case{"auto", "chunkwise--cpu"}, Case{"cpu", "chunkwise--cpu"},
+        Case{"chunkwise--queued_compiled_steps", "chunkwise--queued_compiled_steps"}}) {
     RuntimeOpts opts = on_cpu();
     opts.chunkwise_backend = c.asked;
     EXPECT_EQ(resolve(opts).chunkwise, c.key) << c.asked;

@@ -106,6 +106,16 @@ TEST(Sampler, NeverChoosesPaddingRows) {
   EXPECT_EQ(greedy.sample(logits, {}, 0, 0), 0);
 }
 
+TEST(Sampler, NeverChoosesBannedIds) {
+  SamplingOptions options = plain();
+  Sampler sampler(options, 4, {1, 3});
+  options.temperature = 0;
+  Sampler greedy(options, 4, {1, 3});
+  const Logits logits{0, 50, 1, 40};
+  for (uint64_t i = 0; i < 200; ++i) EXPECT_EQ(sampler.sample(logits, {}, 0, i) % 2, 0);
+  EXPECT_EQ(greedy.sample(logits, {}, 0, 0), 2);
+}
+
 struct FrequencyCase {
   std::string name;
   SamplingOptions options;

@@ -70,6 +70,9 @@ struct RuntimeOpts {
   bool operator==(const RuntimeOpts&) const = default;
 };
 
+// The kind of a device option: "cuda:1" → "cuda".
+[[nodiscard]] std::string device_kind(std::string_view device);
+
 // Help sections, in the order in which help prints them.
 enum class OptionGroup { kGeneration, kDevice, kScheduling, kRay, kTuned, kMemory, kLogging };
 [[nodiscard]] std::string_view group_title(OptionGroup group);

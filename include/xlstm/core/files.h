@@ -15,6 +15,9 @@ namespace xlstm {
 // The whole file. Errors carry `code` (what kind of input the file is) and name the path.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path, ExitCode code);
 
+// Everything up to the end of an open descriptor, which stays open; `name` is what errors call it.
+[[nodiscard]] std::string read_descriptor(int descriptor, const std::string& name, ExitCode code);
+
 // A read-only mapping of a regular file. Movable, not copyable. The bytes stay valid until destruction; a file that is
 // truncated by another process while mapped raises SIGBUS on access, as with any mapping.
 class MappedFile {
@@ -37,9 +40,9 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-// Writes to a temporary file beside `path`; commit() makes it durable and renames it into place. Without commit() the
-// destructor removes the temporary, so a failure leaves no half-written file. A path that exists must be a regular file
-// (devices and pipes cannot be replaced). All errors are Error kOutput.
+// Writes to a temporary file beside `path`; commit() flushes it to the disk and renames it into place. Without commit()
+// the destructor removes the temporary, so a failure leaves no half-written file. A path that exists must be a regular
+// file (devices and pipes cannot be replaced). All errors are Error kOutput.
 class AtomicFile {
  public:
   explicit AtomicFile(std::filesystem::path path);

@@ -18,6 +18,7 @@ enum class Level { kTrace, kDebug, kInfo, kWarn, kError, kOff };
 // `file` empty: no log file; otherwise appended to (Error kOutput if it cannot be opened).
 void configure(Level level, const std::string& file);
 
+// All of these: Error kOutput if the log file cannot be written.
 void debug(std::string_view message);
 void info(std::string_view message);
 void warn(std::string_view message);

@@ -23,6 +23,9 @@ class ThreadPool {
 
   [[nodiscard]] int size() const { return size_; }
 
+  // A job must not call a library that has threads of its own (libtorch): a part may run on the caller, whose library
+  // teams are as large as the machine.
+  //
   // Calls job(member) once for each member 0 … size-1 and returns when all are done. Members run beside each other as
   // far as the machine has room: the caller does the part of a worker that has not begun when its own is done. The
   // first exception thrown by a member is rethrown here.

@@ -10,7 +10,7 @@
 //   format            "xlstm_generate.state"
 //   format_version    "1"
 //   model             the checkpoint's fingerprint
-//   dtype             the weights' type of the run that wrote it, for information
+//   dtype, state_dtype   types of the weights and of C and n in the run that wrote it, for information
 //   layers, num_heads, head_dim_qk, head_dim_v, vocab_size
 //   ids_count, ids_hash   FNV-1a (64 bit, hexadecimal) over the ids as little-endian int64
 //   pending           "1" if the last id has not been fed to the model yet, else "0"
@@ -51,7 +51,8 @@ struct SavedState {
   uint64_t seed = 0;                  // of the sampler
   uint64_t position = 0;
   std::string model_fingerprint;
-  std::string dtype;
+  std::string dtype;        // of the weights
+  std::string state_dtype;  // of C and n in the run that wrote it; the file holds float32
 };
 
 // Error kOutput if the file cannot be written, or if a value is NaN or infinite: such a state cannot be continued.

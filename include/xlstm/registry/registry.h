@@ -39,9 +39,6 @@ struct DeviceInfo {
 // executable has compiled kernels for; anything else is returned as it is, available or not.
 [[nodiscard]] std::string pick_device(const std::string& requested);
 
-// "cuda:1" → "cuda"
-[[nodiscard]] std::string device_kind(const std::string& device);
-
 // What will run.
 struct Resolution {
   std::string device;

@@ -36,10 +36,13 @@ class Engine {
   [[nodiscard]] int64_t bos_id() const { return bos_id_; }
   // As configured; see end_of_text_ids().
   [[nodiscard]] const std::vector<int64_t>& eos_ids() const { return eos_ids_; }
-  // The ids that may be generated: those that the tokenizer has; all of the vocabulary without a tokenizer.
+  // Ids that may be generated are below this: the tokenizer's greatest, or the vocabulary without a tokenizer.
   [[nodiscard]] int64_t usable_vocab() const;
+  // Ids below usable_vocab() that the tokenizer does not have.
+  [[nodiscard]] std::vector<int64_t> unused_ids() const;
 
   [[nodiscard]] State make_state(int64_t slots) const;
+  [[nodiscard]] const std::string& state_dtype() const { return state_dtype_; }  // "float32" or "bfloat16"
 
   // One pass: feeds the ids of a plan and returns its logits [plan.logit_rows(), V] in host memory, valid until the
   // next call. Grows the workspace where the plan needs it.
@@ -57,7 +60,7 @@ class Engine {
   Resolution resolution_;
   int64_t prefill_segment_;
   bool show_progress_;
-  at::ScalarType state_dtype_;
+  std::string state_dtype_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Workspace> workspace_;

@@ -22,7 +22,7 @@ class Sequence {
   // Error kUsage for an id outside the vocabulary; nothing is fed then.
   void feed(std::span<const int64_t> ids, const LogitSink& every_row = {});
 
-  // Appends an id without feeding it: it is pending until feed_pending() or the next feed().
+  // Appends an id without feeding it: it is pending until the next feed(), of no further ids maybe.
   void append_pending(int64_t id);
   [[nodiscard]] bool has_pending() const { return fed_ < ids_.size(); }
 

@@ -11,7 +11,8 @@
 namespace xlstm {
 
 // Columns: step,dt_ms,cum_ms,inst_tok_s,avg_tok_s. A row covers the steps since the row before: dt_ms is their mean.
-// An empty path writes nothing. The file appears at finish(), or at destruction when a run fails half-way.
+// An empty path writes nothing. The file appears at finish(), or at destruction when a run fails half-way; after a row
+// that could not be written it does not appear at all.
 class StatsLog {
  public:
   StatsLog(const std::string& path, int64_t every);
@@ -23,6 +24,8 @@ class StatsLog {
   void finish();  // Error kOutput
 
  private:
+  void write_row(const StepTiming& timing);
+
   std::optional<AtomicFile> file_;
   int64_t every_;
   int64_t pending_steps_ = 0;

@@ -25,9 +25,10 @@ struct SamplingOptions {
 // working memory, so that calls after the first allocate none.
 class Sampler {
  public:
-  // Ids from usable_vocab on (padding rows of the head) are never chosen; usable_vocab ≥ 1.
+  // Never chosen: ids from usable_vocab on (padding rows of the head) and the `banned` ones below it (holes in the
+  // tokenizer's ids). usable_vocab ≥ 1.
   // Error kUsage for options out of range.
-  Sampler(SamplingOptions options, int64_t usable_vocab);
+  Sampler(SamplingOptions options, int64_t usable_vocab, std::vector<int64_t> banned = {});
 
   // logits: [V] with V ≥ usable_vocab, -inf allowed. history: the ids so far, prompt and generated, oldest first.
   // Error kInternal if a usable logit is NaN or +inf, or if none is finite.
@@ -48,6 +49,7 @@ class Sampler {
   [[nodiscard]] int64_t draw(double best, double uniform);
 
   SamplingOptions options_;
+  std::vector<int64_t> banned_;
   std::vector<double> scores_;       // [usable_vocab] logits after the penalty
   std::vector<int32_t> candidates_;  // ids that the filters have kept so far
   size_t sorted_ = 0;                // this many candidates at the front are in order, most likely first
