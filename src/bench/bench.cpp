@@ -1,6 +1,7 @@
 #include "xlstm/bench/bench.h"
 
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -21,6 +22,22 @@ double peak_resident_mb() {
 #else
   return static_cast<double>(usage.ru_maxrss) * 1024 / 1e6;  // kilobytes
 #endif
+}
+
+// A shape is typed in a second and may stand for terabytes.
+void require_memory(const SyntheticShape& shape, const std::string& dtype) {
+  const ModelDims& d = shape.dims;
+  const auto width = static_cast<double>(d.embedding_dim);
+  const double block = width * static_cast<double>(d.qkvo_dim() + d.v_dim() + 3 * d.ffn_dim);
+  const double parameters =
+      block * static_cast<double>(shape.num_blocks) + 2 * width * static_cast<double>(d.vocab_size);
+  const double needed = parameters * (dtype == "float32" ? 4 : 2);
+  const double present = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGESIZE));
+  if (needed > present) {
+    fail(ExitCode::kMemory, "--shape", "command line",
+         cat("weights that fit into ", bytes_text(static_cast<uint64_t>(present)), " of memory"),
+         cat(fixed(needed / 1e9, 1), " GB"));
+  }
 }
 
 double seconds_of(const std::function<void()>& work) {
@@ -100,6 +117,7 @@ std::vector<BenchRow> run_bench(const BenchRequest& request, const std::function
   const auto load = [&] {
     if (request.model) return Engine::load(request.opts, request.resolution, *request.model);
     const SyntheticShape shape = parse_shape(request.shape);
+    require_memory(shape, request.resolution.weight_dtype);
     return Engine::synthetic(request.opts, request.resolution, shape.dims, shape.num_blocks);
   };
   Engine engine = load();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 #include "src/cli/commands.h"
@@ -31,14 +32,14 @@ class Printer {
 
   void row(const BenchRow& bench_row) {
     const ordered_json row = to_json(bench_row);
-    if (format_ == "jsonl") print_out(row.dump() + "\n");
+    if (format_ == "jsonl") print_json(row, /*one_line=*/true);
     if (format_ == "csv") delimited(row, "", ",", "");
     if (format_ == "md") delimited(row, "| ", " | ", " |");
     if (format_ == "table") table(row);
   }
 
   void finish(const std::vector<BenchRow>& rows) const {
-    if (format_ == "json") print_out(bench_report(rows).dump(2) + "\n");
+    if (format_ == "json") print_json(bench_report(rows));
   }
 
  private:
@@ -91,6 +92,11 @@ ExitCode run_bench_command(const Arguments& args) {
   request.n_gen = args.bench.n_gen;
   request.batch = args.bench.batch;
   request.repeats = args.bench.repeats;
+  const auto is_zero = [](int64_t n) { return n == 0; };
+  if (std::all_of(request.n_prompt.begin(), request.n_prompt.end(), is_zero) &&
+      std::all_of(request.n_gen.begin(), request.n_gen.end(), is_zero)) {
+    fail(ExitCode::kUsage, "-p and -n", "command line", "a length above 0", "none");
+  }
   Printer printer(args.bench.output);
   const std::vector<BenchRow> rows = run_bench(request, [&](const BenchRow& row) { printer.row(row); });
   printer.finish(rows);

@@ -54,7 +54,7 @@ ExitCode run_check(const Arguments& args) {
   const Checkpoint checkpoint(require_model(args).directory);
   const CheckpointLayout layout = resolve_layout(checkpoint);
   if (args.json) {
-    print_out(report(checkpoint, layout).dump(2) + "\n");
+    print_json(report(checkpoint, layout));
   } else {
     print_table(checkpoint, layout);
   }

@@ -4,6 +4,7 @@
 #include <span>
 
 #include "src/cli/commands.h"
+#include "src/cli/output_files.h"
 #include "src/cli/setup.h"
 #include "xlstm/core/files.h"
 #include "xlstm/core/log.h"
@@ -131,15 +132,16 @@ void log_resolution(const Resolution& r, const EffectiveConfig& config) {
                 " (", config.origin.at("chunk_size"), ")"));
 }
 
-// Found out before the work rather than after it.
-void require_writable(const std::string& path) {
-  if (!path.empty()) const AtomicFile probe(path);
-}
-
-void require_files(const Arguments& args, const RuntimeOpts& opts) {
-  require_writable(args.state_save.value_or(""));
-  require_writable(args.dump_logits.value_or(""));
-  require_writable(opts.stats_log);
+// What goes wrong with files is found out before the work rather than after it.
+void require_files(const Arguments& args, const RuntimeOpts& opts, const ModelChoice& model) {
+  check_outputs({{"--state-save", args.state_save.value_or("")},
+                 {"--dump-logits", args.dump_logits.value_or("")},
+                 {"--stats-log", opts.stats_log},
+                 {"--log-file", opts.log_file}},
+                model.directory);
+  for (const std::string& path : {args.state_save.value_or(""), args.dump_logits.value_or(""), opts.stats_log}) {
+    if (!path.empty()) const AtomicFile probe(path);
+  }
   if (args.state_load) const SafetensorsFile probe(*args.state_load);
 }
 
@@ -165,7 +167,7 @@ ExitCode run_generate(const Arguments& args) {
   const RuntimeOpts& opts = config.opts;
   const Resolution resolution = resolve(opts);
   const ModelChoice model = require_model(args);
-  require_files(args, opts);
+  require_files(args, opts, model);
   const Prompt prompt = read_request(args);
   if (model.bundled) log::info(cat("no model given (-m): using the bundled ", model.directory.string()));
   log_resolution(resolution, config);

@@ -119,7 +119,11 @@ ExitCode run_info(const Arguments& args) {
   info["threads"] = resolution.threads;
   info["workers"] = resolution.workers;
   info["model"] = model ? model_info(*model, config.opts.state_dtype) : ordered_json();
-  print_out(args.json ? info.dump(2) + "\n" : as_text(info));
+  if (args.json) {
+    print_json(info);
+  } else {
+    print_out(as_text(info));
+  }
   return ExitCode::kOk;
 }
 

@@ -83,28 +83,39 @@ void print_scores(const std::vector<DocumentScore>& scores, bool as_json) {
     out["documents"] = json::array();
     for (const DocumentScore& score : scores)
       out["documents"].push_back({{"tokens", score.tokens}, {"nll", score.nll}});
-    print_out(out.dump(2) + "\n");
+    print_json(out);
   } else {
     print_out(cat("documents ", scores.size(), "\ntokens ", total.tokens, "\nnll ", fixed(total.nll, 4), "\nmean_nll ",
                   fixed(mean, 6), "\nppl ", fixed(std::exp(mean), 4), "\n"));
   }
 }
 
+std::vector<DocumentScore> score(Engine& engine, const std::vector<std::vector<int64_t>>& documents,
+                                 const Arguments& args, const RuntimeOpts& opts) {
+  Progress progress("perplexity", static_cast<int64_t>(documents.size()), opts.progress);
+  std::vector<DocumentScore> scores;
+  int64_t tokens = 0;
+  for (std::vector<int64_t> ids : documents) {
+    if (opts.add_bos) ids.insert(ids.begin(), engine.bos_id());
+    if (args.perplexity.max_ids) ids.resize(std::min(ids.size(), static_cast<size_t>(*args.perplexity.max_ids)));
+    scores.push_back(score_document(engine, ids));
+    tokens += scores.back().tokens;
+    progress.advance(1);
+  }
+  if (tokens == 0) {
+    fail(ExitCode::kUsage, "documents", args.perplexity.file, "a token behind the first one to predict", "none");
+  }
+  return scores;
+}
+
 }  // namespace
 
 ExitCode run_perplexity(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
-  const std::string text = read_file(args.perplexity.file, ExitCode::kUsage);
+  const std::string text = read_text(args.perplexity.file);
   Engine engine = Engine::load(config.opts, resolve(config.opts), require_model(args).directory);
   const Documents documents(args.perplexity.file, text, engine);
-  Progress progress("perplexity", static_cast<int64_t>(documents.ids().size()), config.opts.progress);
-  std::vector<DocumentScore> scores;
-  for (std::vector<int64_t> ids : documents.ids()) {
-    if (config.opts.add_bos) ids.insert(ids.begin(), engine.bos_id());
-    if (args.perplexity.max_ids) ids.resize(std::min(ids.size(), static_cast<size_t>(*args.perplexity.max_ids)));
-    scores.push_back(score_document(engine, ids));
-    progress.advance(1);
-  }
+  const std::vector<DocumentScore> scores = score(engine, documents.ids(), args, config.opts);
   print_scores(scores, args.json);
   return ExitCode::kOk;
 }

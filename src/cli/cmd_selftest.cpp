@@ -56,7 +56,7 @@ ExitCode run_selftest_command(const Arguments& args) {
                                      {"failed", failed}};
     report["cases"] = nlohmann::ordered_json::array();
     for (const SelftestCase& c : cases) report["cases"].push_back(to_json(c));
-    print_out(report.dump(2) + "\n");
+    print_json(report);
   } else {
     print_out(cat(cases.size() - failed, " passed, ", failed, " failed\n"));
   }

@@ -61,6 +61,7 @@ constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
 // Far beyond any measurement, and small enough that their products with sizes do not overflow.
 constexpr int64_t kMaxBenchTokens = 100'000'000;
 constexpr int64_t kMaxBenchBatch = 65'536;
+constexpr int64_t kMaxBenchRepeats = 10'000;
 
 int64_t integer_from(std::string_view text, const Bounds& bounds, const ValueSource& source) {
   const std::string expected = bounds.max == kNoBound ? cat("an integer, at least ", bounds.min)
@@ -130,7 +131,7 @@ constexpr std::array kFlags = {
                 }},
     CommandFlag{"-r,--repeats", "N", "bench", kCommand, "runs per row, of which the median counts [default 5]",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
-                  a.bench.repeats = integer_from(v.back(), {1, kNoBound}, s);
+                  a.bench.repeats = integer_from(v.back(), {1, kMaxBenchRepeats}, s);
                 }},
     CommandFlag{"-o,--output", "FORMAT", "bench", kCommand, "table, csv, json, jsonl or md [default table]",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.output = output_format(v, s); }},

@@ -22,8 +22,7 @@ ExitCode print_effective_config(const Arguments& args) {
     unavailable = error;
   }
   json["_resolved"] = resolved;
-  // A path in an origin may hold any bytes.
-  print_out(json.dump(2, ' ', false, nlohmann::json::error_handler_t::replace) + "\n");
+  print_json(json);
   if (unavailable) throw *unavailable;
   return ExitCode::kOk;
 }

@@ -49,7 +49,13 @@ ExitCode report_torch(const c10::Error& error) {
   const std::string message = error.what_without_backtrace();
   const bool memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
                       message.find("can't allocate memory") != std::string::npos;
-  return report(memory ? ExitCode::kMemory : ExitCode::kInternal, xlstm::cat("libtorch: ", message));
+  if (!memory) return report(ExitCode::kInternal, xlstm::cat("libtorch: ", message));
+  // "… you tried to allocate 123 bytes. …"
+  const size_t tried = message.find("you tried to allocate ");
+  const std::string asked =
+      tried == std::string::npos ? "" : message.substr(tried + 4, message.find('.', tried) - tried - 4);
+  return report(ExitCode::kMemory, xlstm::format_error("memory", "libtorch", "room for the tensors of this run",
+                                                       asked.empty() ? "none" : asked));
 }
 
 // What a shell reports for a program that SIGPIPE ends.
@@ -88,7 +94,9 @@ void occupy_standard_streams() {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
+  // Failed writes are errors with an exit code, not signals.
   std::signal(SIGPIPE, SIG_IGN);
+  std::signal(SIGXFSZ, SIG_IGN);
   const int code = run(argc, argv);
   std::fflush(nullptr);
   // libtorch's static destructors take their time and have nothing to save.

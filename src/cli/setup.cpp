@@ -140,12 +140,13 @@ EffectiveConfig start_run(const Arguments& args) {
   return config;
 }
 
+std::string read_text(const std::string& file) {
+  return file == "-" ? read_stdin() : read_file(file, ExitCode::kUsage);
+}
+
 std::optional<std::string> read_prompt(const Arguments& args) {
   if (args.prompt) return args.escapes ? interpret_escapes(*args.prompt) : *args.prompt;
-  if (args.prompt_file) {
-    return without_last_newline(*args.prompt_file == "-" ? read_stdin()
-                                                         : read_file(*args.prompt_file, ExitCode::kUsage));
-  }
+  if (args.prompt_file) return without_last_newline(read_text(*args.prompt_file));
   if (stdin_has_text()) return without_last_newline(read_stdin());
   return std::nullopt;
 }
@@ -160,6 +161,10 @@ void print_out(std::string_view text) {
     }
     text.remove_prefix(static_cast<size_t>(n));
   }
+}
+
+void print_json(const nlohmann::ordered_json& json, bool one_line) {
+  print_out(json.dump(one_line ? -1 : 2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n");
 }
 
 bool stdout_is_terminal() {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -37,9 +38,15 @@ struct ModelChoice {
 // Thrown when the reader of standard output has gone away: the run ends quietly, its files cleaned up.
 struct OutputClosed {};
 
+// A text file as it is, or standard input for "-". Error kUsage.
+[[nodiscard]] std::string read_text(const std::string& file);
+
 // Writes results to standard output at once. OutputClosed for a closed pipe (SIGPIPE must be ignored), otherwise Error
 // kOutput if it cannot be written.
 void print_out(std::string_view text);
+
+// The same for JSON, indented or on one line. Bytes that are not UTF-8 (in paths) are replaced.
+void print_json(const nlohmann::ordered_json& json, bool one_line = false);
 
 [[nodiscard]] bool stdout_is_terminal();
 

@@ -35,7 +35,7 @@ std::vector<Candidate> candidates(const fs::path& runs_dir) {
   for (fs::directory_iterator it(runs_dir, error), end; !error && it != end; it.increment(error)) {
     const fs::path path = (it->path() / "best.json").lexically_normal();
     std::error_code missing;
-    if (!fs::exists(path, missing)) continue;
+    if (!fs::exists(path, missing) || fs::is_fifo(path, missing)) continue;  // a pipe would never end
     const fs::file_time_type time = fs::last_write_time(path, missing);
     if (!missing) found.push_back({time, path});
   }

@@ -45,6 +45,9 @@ std::string read_descriptor(int descriptor, const std::string& name, ExitCode co
     if (n == 0) return text;
     if (n > 0) {
       text.append(block.data(), static_cast<size_t>(n));
+      if (text.size() > kMaxTextBytes) {
+        fail(code, "file", name, cat("at most ", bytes_text(kMaxTextBytes)), "more");
+      }
     } else if (errno != EINTR) {
       fail(code, "file", name, "a readable file", std::strerror(errno));
     }
@@ -56,6 +59,11 @@ std::string read_file(const std::filesystem::path& path, ExitCode code) {
   if (fd < 0) fail(code, "file", path.string(), "a readable file", std::strerror(errno));
   const DescriptorCloser closer{fd};
   return read_descriptor(fd, path.string(), code);
+}
+
+std::string read_regular_file(const std::filesystem::path& path, ExitCode code) {
+  const DescriptorCloser closer{open_regular(path, code).first};
+  return read_descriptor(closer.descriptor, path.string(), code);
 }
 
 MappedFile::MappedFile(const std::filesystem::path& path, ExitCode code) {

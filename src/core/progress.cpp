@@ -4,11 +4,23 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <string_view>
 #include <utility>
 
 #include "xlstm/core/str.h"
 
 namespace xlstm {
+
+namespace {
+
+// A terminal that cannot redraw a line.
+bool dumb_terminal() {
+  const char* term = std::getenv("TERM");
+  return term != nullptr && std::string_view(term) == "dumb";
+}
+
+}  // namespace
 
 bool stderr_is_terminal() {
   return ::isatty(STDERR_FILENO) == 1;
@@ -17,7 +29,7 @@ bool stderr_is_terminal() {
 Progress::Progress(std::string label, int64_t total, bool enabled)
     : label_(std::move(label)),
       total_(std::max<int64_t>(1, total)),
-      active_(enabled && stderr_is_terminal()),
+      active_(enabled && stderr_is_terminal() && !dumb_terminal()),
       start_(std::chrono::steady_clock::now()),
       last_(start_) {}
 

@@ -121,7 +121,7 @@ json read_checkpoint_config(const fs::path& dir) {
     fail(ExitCode::kCheckpoint, "model configuration", dir.string(), "config.json",
          yaml ? "only config.yaml; write the same keys as JSON into config.json" : "no such file");
   }
-  return parse_strict_json(read_file(path, ExitCode::kCheckpoint), path.string(),
+  return parse_strict_json(read_regular_file(path, ExitCode::kCheckpoint), path.string(),
                            {ExitCode::kCheckpoint, "model configuration"})
       .value;
 }
@@ -191,9 +191,9 @@ void Checkpoint::open_files(const std::vector<std::string>& names) {
 
 void Checkpoint::open_index(const fs::path& index_path) {
   const std::string where = index_path.string();
-  const json index =
-      parse_strict_json(read_file(index_path, ExitCode::kCheckpoint), where, {ExitCode::kCheckpoint, "shard index"})
-          .value;
+  const json index = parse_strict_json(read_regular_file(index_path, ExitCode::kCheckpoint), where,
+                                       {ExitCode::kCheckpoint, "shard index"})
+                         .value;
   const auto map = index.find("weight_map");
   if (map == index.end() || !map->is_object() || map->empty()) {
     fail(ExitCode::kCheckpoint, "shard index", where, "an object \"weight_map\" from tensor to file name", "none");

@@ -45,6 +45,10 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
   engine.bos_id_ = layout.config.bos_token_id;
   engine.eos_ids_ = layout.config.eos_token_ids;
   if (checkpoint.has_tokenizer()) engine.tokenizer_ = Tokenizer::from_file(directory / "tokenizer.json");
+  if (engine.tokenizer_ && engine.tokenizer_->size() > dims.vocab_size) {
+    log::warn(cat("the tokenizer has ids up to ", engine.tokenizer_->size() - 1, ", the model only ", dims.vocab_size,
+                  " rows: texts that need the others are refused"));
+  }
   return engine;
 }
 
@@ -68,6 +72,14 @@ std::vector<int64_t> Engine::unused_ids() const {
     if (!tokenizer_->has_id(id)) ids.push_back(id);
   }
   return ids;
+}
+
+void Engine::require_ids(std::span<const int64_t> ids, const std::string& where) const {
+  for (const int64_t id : ids) {
+    if (id < 0 || id >= dims().vocab_size) {
+      fail(ExitCode::kUsage, "token id", where, cat("0 to ", dims().vocab_size - 1), std::to_string(id));
+    }
+  }
 }
 
 State Engine::make_state(int64_t slots) const {

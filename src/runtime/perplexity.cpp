@@ -4,6 +4,7 @@
 #include <cmath>
 #include <span>
 
+#include "xlstm/core/errors.h"
 #include "xlstm/runtime/sequence.h"
 
 namespace xlstm {
@@ -22,6 +23,7 @@ double negative_log_likelihood(std::span<const float> logits, int64_t target) {
 DocumentScore score_document(Engine& engine, const std::vector<int64_t>& ids) {
   DocumentScore score;
   if (ids.size() < 2) return score;
+  engine.require_ids(ids, "document");
   const auto vocab = static_cast<size_t>(engine.dims().vocab_size);
   Sequence sequence(engine);
   size_t next = 1;  // the id that the next row of logits predicts
@@ -32,6 +34,9 @@ DocumentScore score_document(Engine& engine, const std::vector<int64_t>& ids) {
       ++next;
     }
   });
+  if (!std::isfinite(score.nll)) {
+    fail(ExitCode::kCheckpoint, "logits", "perplexity", "finite numbers", "NaN or infinity; the weights are damaged");
+  }
   score.tokens = static_cast<int64_t>(next) - 1;
   return score;
 }

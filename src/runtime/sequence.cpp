@@ -11,16 +11,12 @@ namespace xlstm {
 Sequence::Sequence(Engine& engine) : engine_(engine), state_(engine.make_state(1)) {}
 
 void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row) {
-  for (const int64_t id : ids) {
-    if (id < 0 || id >= engine_.dims().vocab_size) {
-      fail(ExitCode::kUsage, "token id", "prompt", cat("0 to ", engine_.dims().vocab_size - 1), std::to_string(id));
-    }
-  }
+  engine_.require_ids(ids, "prompt");
   ids_.insert(ids_.end(), ids.begin(), ids.end());
   const int64_t segment = engine_.segment_rows(static_cast<bool>(every_row));
   const auto total = static_cast<int64_t>(ids_.size());
   const int64_t to_feed = total - static_cast<int64_t>(fed_);
-  Progress progress("prefill", to_feed, engine_.show_progress() && to_feed > 1);
+  Progress progress("prefill", to_feed, engine_.show_progress() && to_feed > 1 && !every_row);
   while (has_pending()) {
     const auto begin = static_cast<int64_t>(fed_);
     const int64_t rows = std::min(segment, total - begin);

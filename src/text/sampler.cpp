@@ -31,7 +31,7 @@ void check_options(const SamplingOptions& o) {
 }
 
 [[noreturn]] void fail_logits(std::string_view got) {
-  fail(ExitCode::kInternal, "logits", "sampling", "finite numbers", got);
+  fail(ExitCode::kCheckpoint, "logits", "sampling", "finite numbers", cat(got, "; the weights are damaged"));
 }
 
 }  // namespace

@@ -123,7 +123,7 @@ Tokenizer::Tokenizer(Tokenizer&& other) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&& other) noexcept = default;
 
 Tokenizer Tokenizer::from_file(const std::filesystem::path& tokenizer_json) {
-  const std::string text = read_file(tokenizer_json, ExitCode::kCheckpoint);
+  const std::string text = read_regular_file(tokenizer_json, ExitCode::kCheckpoint);
   const std::string file = tokenizer_json.string();
   return Tokenizer(std::make_unique<const Impl>(parse_tokenizer_json(text, file), file));
 }

@@ -7,20 +7,13 @@
 #include "src/text/tokenizer_steps.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
+#include "xlstm/core/strict_json.h"
 
 namespace xlstm {
 
 namespace {
 
 using Json = nlohmann::json;
-
-Json parse_text(std::string_view text, const std::string& file) {
-  try {
-    return Json::parse(text);
-  } catch (const Json::exception& error) {
-    fail(ExitCode::kCheckpoint, "tokenizer", file, "JSON", printable(error.what(), 200));
-  }
-}
 
 std::optional<int32_t> as_token_id(const Json& value) {
   if (!value.is_number_unsigned()) return std::nullopt;
@@ -164,7 +157,7 @@ std::vector<AddedToken> parse_added_tokens(const JsonView& root, const Vocabular
 }  // namespace
 
 TokenizerParts parse_tokenizer_json(std::string_view text, const std::string& file) {
-  const Json json = parse_text(text, file);
+  const Json json = parse_strict_json(text, file, {ExitCode::kCheckpoint, "tokenizer"}).value;
   const JsonView root(json, "", file);
   const JsonView model = root.member("model");
   check_model_options(model);

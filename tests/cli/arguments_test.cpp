@@ -261,7 +261,7 @@ TEST(Commands, BenchHasListsOfItsOwn) {
   expect_refused({{{"bench", "-p", "1,x"}, {"--n-prompt (command line)", "\"x\""}},
                   {{"bench", "-n", "-1"}, {"--n-gen (command line)", "got -1"}},
                   {{"bench", "-b", "0"}, {"--batch (command line)", "from 1 to"}},
-                  {{"bench", "-r", "0"}, {"--repeats (command line)", "at least 1"}},
+                  {{"bench", "-r", "0"}, {"--repeats (command line)", "from 1 to"}},
                   {{"bench", "-o", "xml"}, {"--output (command line): expected one of table, csv, json, jsonl, md"}}});
 }
 

@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -151,18 +152,39 @@ TEST(Perplexity, ReadsTextAndJsonLines) {
 
 TEST(Perplexity, RefusesFilesThatHoldNoDocuments) {
   const TempDir dir;
-  for (const auto& [name, content] : std::vector<std::pair<std::string, std::string>>{{"a.json", "{}"},
-                                                                                      {"b.json", "[1]"},
-                                                                                      {"c.json", "[]"},
-                                                                                      {"d.json", "["},
-                                                                                      {"e.jsonl", "{\"ids\": [\"x\"]}"},
-                                                                                      {"f.jsonl", ""},
-                                                                                      {"g.txt", "\xff"}}) {
+  for (const auto& [name, content] :
+       std::vector<std::pair<std::string, std::string>>{{"a.json", "{}"},
+                                                        {"b.json", "[1]"},
+                                                        {"c.json", "[]"},
+                                                        {"d.json", "["},
+                                                        {"e.jsonl", "{\"ids\": [\"x\"]}"},
+                                                        {"f.jsonl", ""},
+                                                        {"g.txt", "\xff"},
+                                                        {"h.txt", ""},
+                                                        {"i.jsonl", "{\"ids\": [1, 100000000000]}"},
+                                                        {"j.jsonl", "{\"ids\": [-1]}"},
+                                                        {"k.jsonl", "{\"ids\": [4096]}"}}) {
     const std::string file = dir.file(name, content).string();
     const ProgramResult result = run({"perplexity", "-f", file});
     EXPECT_EQ(result.exit_code, 2) << name << ": " << result.err;
     EXPECT_THAT(last_line(result.err), StartsWith("error: "));
   }
+}
+
+TEST(PrintEffectiveConfig, SurvivesAPathThatIsNotUtf8) {
+  const TempDir dir;
+  const std::string file = dir.file("d\xff.json", "{\"chunk_size\": 16}").string();
+  const ProgramResult result = run({"--print-effective-config", "--config", file});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(json::parse(result.out)["chunk_size"], 16);
+}
+
+TEST(Check, DoesNotWaitForANamedPipeInACheckpoint) {
+  const TempDir dir;
+  std::filesystem::copy(goldens() / "zoo/single_f32", dir.path(), std::filesystem::copy_options::recursive);
+  std::filesystem::remove(dir / "config.json");
+  ASSERT_EQ(::mkfifo((dir / "config.json").c_str(), 0600), 0);
+  EXPECT_EQ(run({"check", "-m", dir.path().string()}).exit_code, 3);
 }
 
 TEST(Check, ListsTensorsAndSaysThatNothingIsMissing) {
@@ -203,6 +225,8 @@ TEST(Bench, PrintsEveryFormat) {
                                        "1,2", "-r", "1", "-o", "json"})
                                       .out);
   EXPECT_EQ(report["rows"].size(), 2U);
+  EXPECT_EQ(run({"bench", "--shape", "E=65536,blocks=1000"}).exit_code, 5) << "terabytes of weights";
+  EXPECT_EQ(run({"bench", "-p", "0", "-n", "0"}).exit_code, 2);
   EXPECT_EQ(run({"bench", "--shape", "huge"}).exit_code, 2);
   EXPECT_EQ(run({"bench", "--shape", "7b", "-b", "9223372036854775807"}).exit_code, 2);
 }

@@ -270,6 +270,35 @@ TEST(Generate, ReportsAPlaceThatCannotBeWrittenBeforeTheWork) {
   EXPECT_THAT(last_line(result.err), HasSubstr("/no/such/folder/state"));
 }
 
+TEST(Generate, RefusesOutputsThatWouldOverwriteEachOtherOrTheModel) {
+  const TempDir dir;
+  const std::string path = (dir / "a").string();
+  for (const std::vector<std::string>& outputs :
+       std::vector<std::vector<std::string>>{{"--state-save", path, "--dump-logits", dir.path().string() + "/./a"},
+                                             {"--log-file", path, "--stats-log", path},
+                                             {"--stats-log", "/dev/stdout"}}) {
+    SCOPED_TRACE(testing::PrintToString(outputs));
+    std::vector<std::string> arguments = {"-p", "x", "-n", "1"};
+    arguments.insert(arguments.end(), outputs.begin(), outputs.end());
+    EXPECT_EQ(run(arguments).exit_code, 2);
+  }
+  std::filesystem::copy(goldens() / "zoo/single_f32", dir / "model");
+  const std::string weights = (dir / "model/model.safetensors").string();
+  const std::string before = read_all(weights);
+  EXPECT_EQ(run({"-m", (dir / "model").string(), "--prompt-ids", "1", "-n", "1", "--state-save", weights}).exit_code,
+            2);
+  EXPECT_EQ(read_all(weights), before);
+}
+
+TEST(Generate, AFileSizeLimitIsAnErrorThatLeavesNoFile) {
+  const TempDir dir;
+  const std::string command = cat("ulimit -f 1; cd '", dir.path().string(), "'; '", executable(),
+                                  "' -p x -n 2 --state-save state >out 2>err </dev/null");
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 6);
+  EXPECT_THAT(last_line(read_all(dir / "err")), StartsWith("error: "));
+  EXPECT_EQ(dir.entries(), 2) << "out and err only";
+}
+
 TEST(Generate, EndsQuietlyWhenTheReaderOfItsOutputGoesAway) {
   const TempDir dir;
   const std::string err = (dir / "err").string();

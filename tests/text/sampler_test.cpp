@@ -303,17 +303,17 @@ TEST(Sampler, RefusesLogitsThatAreNoNumbers) {
         [&] {
           (void)sampler.sample(Logits{0, nan, 0}, {}, 0, 0);
         },
-        ExitCode::kInternal, {"logits", "NaN for id 1"});
+        ExitCode::kCheckpoint, {"logits", "NaN for id 1"});
     expect_error(
         [&] {
           (void)sampler.sample(Logits{0, 0, kInf}, {}, 0, 0);
         },
-        ExitCode::kInternal, {"logits", "+inf for id 2"});
+        ExitCode::kCheckpoint, {"logits", "+inf for id 2"});
     expect_error(
         [&] {
           (void)sampler.sample(Logits{-kInf, -kInf, -kInf}, {}, 0, 0);
         },
-        ExitCode::kInternal, {"logits", "-inf"});
+        ExitCode::kCheckpoint, {"logits", "-inf"});
   }
 }
 

@@ -221,11 +221,9 @@ TEST(TokenizerRefusals, DeepNestingNeitherCrashesNorHangs) {
   const std::string deep = std::string(kDepth, '[') + std::string(kDepth, ']');
   const std::string in_merges = R"({"model": {"vocab": {"a": 0}, "merges": [)" + deep + R"(]},
       "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false}, "decoder": {"type": "ByteLevel"}})";
-  expect_error([&] { (void)tokenizer_from_text(deep); }, ExitCode::kCheckpoint, {"an object", "an array"});
-  expect_error([&] { (void)tokenizer_from_text(in_merges); }, ExitCode::kCheckpoint,
-               {"model.merges", "an array at [0]"});
-  expect_error([&] { (void)tokenizer_from_text(R"({"model": {"type": )" + deep + "}}"); }, ExitCode::kCheckpoint,
-               {"model.type", "a string"});
+  for (const std::string& text : {deep, in_merges, R"({"model": {"type": )" + deep + "}}"}) {
+    expect_error([&] { (void)tokenizer_from_text(text); }, ExitCode::kCheckpoint, {"tokenizer", "levels of nesting"});
+  }
 }
 
 TEST(TokenizerRefusals, AMissingFileIsNamed) {

@@ -15,6 +15,12 @@ namespace xlstm {
 // The whole file. Errors carry `code` (what kind of input the file is) and name the path.
 [[nodiscard]] std::string read_file(const std::filesystem::path& path, ExitCode code);
 
+// The same for a file that must be a regular one: a named pipe or a device would never end.
+[[nodiscard]] std::string read_regular_file(const std::filesystem::path& path, ExitCode code);
+
+// Texts longer than this are refused, so that an endless device is.
+inline constexpr size_t kMaxTextBytes = size_t{1} << 30;
+
 // Everything up to the end of an open descriptor, which stays open; `name` is what errors call it.
 [[nodiscard]] std::string read_descriptor(int descriptor, const std::string& name, ExitCode code);
 

@@ -41,6 +41,9 @@ class Engine {
   // Ids below usable_vocab() that the tokenizer does not have.
   [[nodiscard]] std::vector<int64_t> unused_ids() const;
 
+  // Error kUsage for an id outside the vocabulary; `where` names the input.
+  void require_ids(std::span<const int64_t> ids, const std::string& where) const;
+
   [[nodiscard]] State make_state(int64_t slots) const;
   [[nodiscard]] const std::string& state_dtype() const { return state_dtype_; }  // "float32" or "bfloat16"
 

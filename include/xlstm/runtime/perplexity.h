@@ -14,6 +14,7 @@ struct DocumentScore {
 };
 
 // Scores one document from a fresh state. A document of fewer than two ids predicts nothing: 0 tokens.
+// Error kUsage for an id outside the vocabulary, kCheckpoint for weights that give no numbers.
 [[nodiscard]] DocumentScore score_document(Engine& engine, const std::vector<int64_t>& ids);
 
 }  // namespace xlstm

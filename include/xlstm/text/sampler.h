@@ -31,7 +31,7 @@ class Sampler {
   Sampler(SamplingOptions options, int64_t usable_vocab, std::vector<int64_t> banned = {});
 
   // logits: [V] with V ≥ usable_vocab, -inf allowed. history: the ids so far, prompt and generated, oldest first.
-  // Error kInternal if a usable logit is NaN or +inf, or if none is finite.
+  // Error kCheckpoint if a usable logit is NaN or +inf, or if none is finite.
   [[nodiscard]] int64_t sample(std::span<const float> logits, std::span<const int64_t> history, uint64_t sequence,
                                uint64_t position);
 
