@@ -16,7 +16,8 @@ set_target_properties(xlstm_generate PROPERTIES
   RUNTIME_OUTPUT_DIRECTORY "${PROJECT_BINARY_DIR}/bin"
   INSTALL_RPATH "${xlstm_origin}/${xlstm_bin_to_lib}")
 if(NOT XLSTM_BUNDLE_LIBTORCH)
-  set_property(TARGET xlstm_generate PROPERTY INSTALL_RPATH_USE_LINK_PATH ON)
+  # Said outright: CMake leaves directories below the source tree, where .deps is, out of the link path.
+  set_property(TARGET xlstm_generate APPEND PROPERTY INSTALL_RPATH "${LibTorch_ROOT_DIR}/lib")
 endif()
 
 if(XLSTM_BUNDLE_LIBTORCH)

@@ -20,8 +20,7 @@ constexpr std::array kOptions = {
     Option{"device", TextOption{&Opts::device, "auto|cpu|cuda|cuda:N|mps"}, kDevice, "DEVICE",
            "where to run; auto: mps, then cuda, then cpu, among those present"},
     Option{"dtype", TextOption{&Opts::dtype, "auto|float32|bfloat16|float16|int8|int4"}, kDevice, "TYPE",
-           "weights at run time; auto: a quantized checkpoint as it is, else bfloat16 where the device computes it "
-           "fast, else float32"},
+           "weights at run time; auto: bfloat16; int8 and int4 have no kernels in this version"},
     Option{"state_dtype", TextOption{&Opts::state_dtype, "float32|bfloat16"}, kDevice, "TYPE",
            "the states C and n; m and the gates are always float32"},
     Option{"ops_backend", TextOption{&Opts::ops_backend, "auto|native|cpu|cuda|metal"}, kDevice, "NAME",
@@ -36,9 +35,9 @@ constexpr std::array kOptions = {
     Option{"heads_per_band", IntOption{&Opts::heads_per_band, 1, kNoIntLimit}, kScheduling, "N",
            "heads per scheduled task, cut to the model's head count"},
     Option{"workers", IntOption{&Opts::workers, 0, 256}, kScheduling, "N",
-           "scheduler threads for prefill on a CPU; 0: one per core"},
+           "scheduler threads for prefill on a CPU; 0: one per core; no effect in this version"},
     Option{"streams", IntOption{&Opts::streams, 0, 32}, kScheduling, "N",
-           "device streams for bands; 0: the device's default"},
+           "device streams for bands; 0: the device's default; no effect in this version"},
     Option{"threads", IntOption{&Opts::threads, 0, 1024}, kScheduling, "N",
            "threads inside operations; 0: one per core"},
     Option{"prefill_segment", IntOption{&Opts::prefill_segment, 1, kNoIntLimit}, kScheduling, "N",
@@ -105,9 +104,9 @@ std::string_view group_title(OptionGroup group) {
     case kGeneration: return "Generation";
     case kDevice: return "Device and kernels";
     case kScheduling: return "Scheduling";
-    case kRay: return "Ray";
+    case kRay: return "Ray (ray_local_mode 1 is the only one in this version, the others have no effect)";
     case kTuned: return "Tuned results";
-    case kMemory: return "Memory guard";
+    case kMemory: return "Memory guard (not in this version: without effect)";
     case kLogging: return "Logs and statistics";
   }
   return {};

@@ -40,7 +40,8 @@ void require_directory(const fs::path& dir) {
   if (!fs::exists(dir, ignored)) {
     if (looks_like_hub_name(where)) {
       fail(ExitCode::kCheckpoint, "model", where, "a checkpoint directory",
-           cat("no such directory; to download it: hf download ", where, " --local-dir DIR, then name DIR"));
+           cat("no such directory; if it is on the Hugging Face hub, download it: hf download ", where,
+               " --local-dir DIR, then name DIR"));
     }
     fail(ExitCode::kCheckpoint, "model", where, "a checkpoint directory", "nothing at this path");
   }

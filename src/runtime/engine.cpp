@@ -45,6 +45,9 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
   engine.bos_id_ = layout.config.bos_token_id;
   engine.eos_ids_ = layout.config.eos_token_ids;
   if (checkpoint.has_tokenizer()) engine.tokenizer_ = Tokenizer::from_file(directory / "tokenizer.json");
+  if (engine.tokenizer_ && engine.tokenizer_->size() == 0) {
+    fail(ExitCode::kCheckpoint, "tokenizer", (directory / "tokenizer.json").string(), "one token or more", "none");
+  }
   if (engine.tokenizer_ && engine.tokenizer_->size() > dims.vocab_size) {
     log::warn(cat("the tokenizer has ids up to ", engine.tokenizer_->size() - 1, ", the model only ", dims.vocab_size,
                   " rows: texts that need the others are refused"));

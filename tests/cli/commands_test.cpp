@@ -282,6 +282,20 @@ TEST(Selftest, NamesTheGoldenThatDiffersAndExits7) {
   EXPECT_THAT(last_line(result.err), AllOf(StartsWith("error: selftest"), HasSubstr("1 of ")));
 }
 
+TEST(Install, GivesATreeThatRunsWhereverItIsMoved) {
+  const TempDir dir;
+  const ProgramResult install =
+      run_program(XLSTM_CMAKE, {"--install", XLSTM_BUILD_DIR, "--prefix", (dir / "first").string()});
+  ASSERT_EQ(install.exit_code, 0) << install.err;
+  std::filesystem::rename(dir / "first", dir / "moved");
+  const ProgramResult result =
+      run_program(dir / "moved/bin/xlstm_generate", {"-p", "Once", "--temp", "0", "-n", "3"}, {"", false, dir.path()});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_NE(result.out, "");
+  EXPECT_THAT(result.err, HasSubstr((dir / "moved/share/xlstm_generate/models").string()));
+  EXPECT_THAT(result.err, HasSubstr((dir / "moved/share/xlstm_generate/configs").string()));
+}
+
 TEST(Help, IsOnStandardOutputForEveryCommand) {
   for (const std::string command : {"", "info", "bench", "selftest", "perplexity", "tokenize", "check"}) {
     const ProgramResult result = command.empty() ? run({"--help"}) : run({command, "--help"});

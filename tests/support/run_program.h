@@ -15,6 +15,8 @@
 
 #include "tests/support/temp_dir.h"
 
+extern char** environ;  // macOS declares it in no header
+
 namespace xlstm::test {
 
 struct ProgramResult {
