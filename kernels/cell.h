@@ -29,6 +29,8 @@ struct CellArgs {
   const Activations& act;
   LayerState& state;
   std::span<const Span> spans;  // slots differ
+  // A requested stop (xlstm/core/stop.h) may end the call half-way with Stopped; h and the state are then undefined.
+  bool may_abandon = false;
 };
 
 class CellKernel {

@@ -9,12 +9,16 @@
 
 namespace xlstm {
 
-struct ModelKernels {
-  std::unique_ptr<DeviceOps> ops;
+struct CellKernels {
   std::unique_ptr<CellKernel> step;
   std::unique_ptr<CellKernel> sequence;
   std::unique_ptr<CellKernel> chunkwise;
   int64_t chunk_size = 64;  // that chunkwise was made with
+};
+
+struct ModelKernels {
+  std::unique_ptr<DeviceOps> ops;
+  CellKernels cell;
 };
 
 }  // namespace xlstm

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Checks everything about the sources that needs no build:
-#   ./scripts/check.sh [--no-tidy] [--tidy-all] [--base COMMIT]
+#   ./scripts/check.sh [--no-tidy] [--tidy-all] [--base COMMIT] [--tsan]
 # format (clang-format 14), include directions, files listed in CMake, references in the documents, shell scripts, and
 # clang-tidy on the C++ files that differ from COMMIT (the merge base with the upstream branch, else HEAD) or on all.
 # A tool that is missing skips its check with a line that says so.
+# --tsan also builds the thread pool, the schedulers and the CPU's tiles with ThreadSanitizer and runs their tests.
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -11,16 +12,18 @@ cd "$ROOT"
 
 tidy=changed
 base=""
+tsan=no
 while (($# > 0)); do
   case $1 in
     --no-tidy) tidy=none ;;
     --tidy-all) tidy=all ;;
+    --tsan) tsan=yes ;;
     --base)
       if (($# < 2)); then die "--base: expected a commit, got nothing"; fi
       base=$2
       shift
       ;;
-    *) die "$1: expected --no-tidy, --tidy-all or --base COMMIT" ;;
+    *) die "$1: expected --no-tidy, --tidy-all, --base COMMIT or --tsan" ;;
   esac
   shift
 done
@@ -89,6 +92,13 @@ check_tidy() {
   changed_sources | xargs -0 -r -n 1 -P "$(job_count)" "$clang_tidy" -p "$build" --quiet 2>/dev/null
 }
 
+# In a subshell: a build that fails ends it.
+check_tsan() (
+  "$ROOT/scripts/setup.sh" >&2 </dev/null &&
+    build tsan test_core test_schedule test_kernels_cpu_tiles &&
+    ctest --preset tsan --parallel "$(core_count)" -R '^test_(schedule|kernels_cpu_tiles|core[.]ThreadPool)' >&2
+)
+
 git rev-parse --git-dir >/dev/null 2>&1 || die "git ($ROOT): expected a git checkout, got none"
 clang_format=$(version_14 clang-format)
 if [[ -n $clang_format ]]; then
@@ -121,5 +131,10 @@ if [[ $tidy != none ]]; then
   else
     report tidy "skipped: clang-tidy 14 is not installed"
   fi
+fi
+
+if [[ $tsan == yes ]]; then
+  start=$SECONDS
+  if check_tsan; then report tsan "ok ($((SECONDS - start)) s)"; else report tsan "FAILED ($((SECONDS - start)) s)"; fi
 fi
 exit $failed

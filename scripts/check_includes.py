@@ -18,19 +18,21 @@ BELOW = {
     "text": ["core"],
     "io": ["core"],
     "kernels": ["core"],
+    "memory": ["config"],
+    "monitor": ["memory"],
     "schedule": ["kernels"],
     "kernels/*": ["kernels"],
     "model": ["kernels", "io"],
-    "registry": ["kernels/*", "schedule", "config"],
+    "registry": ["kernels/*", "schedule", "config", "memory"],
     "runtime": ["registry", "model", "text", "io", "config"],
     "bench": ["runtime"],
     "tune": ["runtime"],
     "selftest": ["runtime"],
-    "cli": ["bench", "tune", "selftest"],
+    "cli": ["bench", "tune", "selftest", "monitor"],
 }
 
 # Layers whose files never see libtorch, not even through a header of another layer.
-WITHOUT_TORCH = {"core", "config", "text", "io", "schedule"}
+WITHOUT_TORCH = {"core", "config", "text", "io", "memory", "monitor", "schedule"}
 
 # Third-party headers that belong to a few files: (header pattern, files that may include it, why).
 THIRD_PARTY = [

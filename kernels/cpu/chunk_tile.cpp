@@ -24,10 +24,11 @@ struct TileScratch {
     s_stride = ScratchPlan::padded(tokens);
     copy_c = args.state.dtype != Dtype::kFloat32 || args.dims.dv % kLanes != 0;
     copy_h = args.dims.dv % kLanes != 0;
-    const int64_t c_size = copy_c ? args.dims.dk * v_stride : 0;
+    // Without a copy of C only a tile that runs ahead needs the room, for its share of the next C.
+    const int64_t c_size = copy_c || args.chain != nullptr ? args.dims.dk * v_stride : 0;
     const int64_t h_size = copy_h ? tokens * v_stride : 0;
     ScratchPlan plan(memory.floats(2 * tokens * qk_stride + tokens * v_stride + tokens * s_stride + 8 * s_stride +
-                                   qk_stride + c_size + h_size));
+                                   2 * qk_stride + c_size + h_size));
     q = plan.take(tokens * qk_stride);
     k = plan.take(tokens * qk_stride);
     v = plan.take(tokens * v_stride);
@@ -41,6 +42,7 @@ struct TileScratch {
     row_sum = plan.take(s_stride);
     inverse_denominator = plan.take(s_stride);
     n = plan.take(qk_stride);
+    n_share = plan.take(qk_stride);
     c = plan.take(c_size);
     h = plan.take(h_size);
   }
@@ -57,8 +59,9 @@ struct TileScratch {
   float* key_weight;              // [L] weight of token t in the state behind the tile
   float* row_sum;                 // [L] Σ_s s_ts
   float* inverse_denominator;     // [L]
-  float* n;                       // [Dk]
-  float* c;                       // [Dk, v_stride] if copied
+  float* n;                       // [Dk] before the tile
+  float* n_share;                 // [Dk] Σ_t k̄_t
+  float* c;                       // [Dk, v_stride] if copied, or if the tile may run ahead
   float* h;                       // [L, v_stride] if copied
 };
 
@@ -70,9 +73,7 @@ HWY_INLINE double difference(float a, float b) {
 //
 // Sums of log forget gates are kept in double, and b as a pair of floats: b_t - b_s of neighbours far into a tile must
 // not lose the digits that |b| takes. Weights into the state are summed from the end of the tile, without differences.
-float run_gates(const ChunkTileArgs& args, const TileScratch& tile) {
-  const HeadRows& rows = args.rows;
-  const float m_before = *args.state.m;
+float run_gates(const HeadRows& rows, float m_before, const TileScratch& tile) {
   float m = m_before;
   double decay = 0;
   for (int64_t t = 0; t < rows.rows; ++t) {
@@ -161,31 +162,46 @@ void run_scores(const TileScratch& tile, int64_t tokens, int64_t dk) {
   }
 }
 
-// The denominators from n before the tile, q and k turned into q̄ and k̄, and n behind the tile.
-void run_normalizer(const TileScratch& tile, int64_t tokens, float old_factor, float eps) {
+// q and k turned into q̄ and k̄, and the tile's share of n.
+void run_weights(const TileScratch& tile, int64_t tokens) {
   const int64_t width = tile.qk_stride;
+  for (int64_t a = 0; a < width; a += kLanes) store(hn::Zero(kFloat), tile.n_share + a);
   for (int64_t t = 0; t < tokens; ++t) {
     float* q = tile.q + t * width;
-    const FloatVec inter = hn::Set(kFloat, tile.inter[t]);
-    FloatVec acc = hn::Zero(kFloat);
-    for (int64_t a = 0; a < width; a += kLanes) {
-      const FloatVec scaled = hn::Mul(inter, load(q + a));
-      store(scaled, q + a);
-      acc = hn::MulAdd(scaled, load(tile.n + a), acc);
-    }
-    const float dot = tile.row_sum[t] + sum_of_lanes(acc);
-    tile.inverse_denominator[t] = 1.0F / (std::max(std::abs(dot), std::exp(-tile.m[t])) + eps);
-  }
-  const FloatVec old = hn::Set(kFloat, old_factor);
-  for (int64_t a = 0; a < width; a += kLanes) store(hn::Mul(old, load(tile.n + a)), tile.n + a);
-  for (int64_t t = 0; t < tokens; ++t) {
     float* k = tile.k + t * width;
+    const FloatVec inter = hn::Set(kFloat, tile.inter[t]);
     const FloatVec weight = hn::Set(kFloat, tile.key_weight[t]);
     for (int64_t a = 0; a < width; a += kLanes) {
-      const FloatVec scaled = hn::Mul(weight, load(k + a));
-      store(scaled, k + a);
-      store(hn::Add(load(tile.n + a), scaled), tile.n + a);
+      store(hn::Mul(inter, load(q + a)), q + a);
+      const FloatVec key = hn::Mul(weight, load(k + a));
+      store(key, k + a);
+      store(hn::Add(load(tile.n_share + a), key), tile.n_share + a);
     }
+  }
+}
+
+// n and m behind the tile into the state, n before it into tile.n.
+template <class T>
+void exchange_normalizer(const ChunkTileArgs& args, const TileScratch& tile, float old_factor) {
+  T* const n = static_cast<T*>(args.state.n);
+  const int64_t dk = args.dims.dk;
+  const FloatVec old = hn::Set(kFloat, old_factor);
+  copy_row(n, dk, 1.0F, tile.qk_stride, tile.n);
+  for (int64_t a = 0; a < tile.qk_stride; a += kLanes) {
+    store(hn::MulAdd(old, load(tile.n + a), load(tile.n_share + a)), tile.n_share + a);
+  }
+  write_row(tile.n_share, dk, n);
+  *args.state.m = tile.m[args.rows.rows - 1];
+}
+
+void run_denominators(const TileScratch& tile, int64_t tokens, float eps) {
+  const int64_t width = tile.qk_stride;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const float* q = tile.q + t * width;
+    FloatVec acc = hn::Zero(kFloat);
+    for (int64_t a = 0; a < width; a += kLanes) acc = hn::MulAdd(load(q + a), load(tile.n + a), acc);
+    const float dot = tile.row_sum[t] + sum_of_lanes(acc);
+    tile.inverse_denominator[t] = 1.0F / (std::max(std::abs(dot), std::exp(-tile.m[t])) + eps);
   }
 }
 
@@ -194,73 +210,139 @@ struct Matrix {
   int64_t stride = 0;
 };
 
-// kVecs vectors of columns from `col`: h = (S·V + q̄·C) / den, then C = old·C + k̄ᵀ·V.
+// What a pass over the columns of h and C computes.
+enum class Part {
+  kAll,    // h = (S·V + q̄·C) / den, then C = old·C + k̄ᵀ·V
+  kShare,  // h = S·V and C = k̄ᵀ·V
+  kRest,   // h = (h + q̄·C) / den
+};
+
+// kVecs vectors of columns from `col`.
 template <int kVecs>
-void run_panel(const ChunkTileArgs& args, const TileScratch& tile, const Matrix& c, const Matrix& h, int64_t col,
-               float old_factor) {
+void run_panel(const ChunkTileArgs& args, const TileScratch& tile, Part part, const Matrix& c, const Matrix& h,
+               int64_t col, float old_factor) {
   const int64_t tokens = args.rows.rows;
   const int64_t dk = args.dims.dk;
   for (int64_t t0 = 0; t0 < tokens; t0 += kOuterRows) {
     const int64_t rows = std::min<int64_t>(kOuterRows, tokens - t0);
     OuterBlock block;
-    block.terms[0] = {tile.s + t0 * tile.s_stride, tile.s_stride, 1, tile.v + col, tile.v_stride, t0 + rows};
-    block.terms[1] = {tile.q + t0 * tile.qk_stride, tile.qk_stride, 1, c.data + col, c.stride, dk};
-    block.row_factor = tile.inverse_denominator + t0;
+    if (part != Part::kRest) {
+      block.terms[0] = {tile.s + t0 * tile.s_stride, tile.s_stride, 1, tile.v + col, tile.v_stride, t0 + rows};
+    }
+    if (part != Part::kShare) {
+      block.terms[1] = {tile.q + t0 * tile.qk_stride, tile.qk_stride, 1, c.data + col, c.stride, dk};
+      block.row_factor = tile.inverse_denominator + t0;
+    }
+    block.continues = part == Part::kRest;
     block.out = h.data + t0 * h.stride + col;
     block.out_stride = h.stride;
     outer_block<kVecs>(rows, block);
   }
+  if (part == Part::kRest) return;
   for (int64_t a0 = 0; a0 < dk; a0 += kOuterRows) {
     const int64_t rows = std::min<int64_t>(kOuterRows, dk - a0);
     OuterBlock block;
     block.terms[0] = {tile.k + a0, 1, tile.qk_stride, tile.v + col, tile.v_stride, tokens};
-    block.old_factor = &old_factor;
+    if (part == Part::kAll) block.old_factor = &old_factor;
     block.out = c.data + a0 * c.stride + col;
     block.out_stride = c.stride;
     outer_block<kVecs>(rows, block);
   }
 }
 
+void run_panels(const ChunkTileArgs& args, const TileScratch& tile, Part part, const Matrix& c, const Matrix& h,
+                float old_factor) {
+  const int64_t dv = args.dims.dv;
+  int64_t col = 0;
+  for (; col + kOuterVecs * kLanes <= dv; col += kOuterVecs * kLanes) {
+    run_panel<kOuterVecs>(args, tile, part, c, h, col, old_factor);
+  }
+  for (; col < dv; col += kLanes) run_panel<1>(args, tile, part, c, h, col, old_factor);
+}
+
+// One row of C: state = old·state + share, and share = the old state.
+template <class T>
+HWY_INLINE void exchange_row(float old_factor, int64_t count, float* share, T* state) {
+  const FloatVec old = hn::Set(kFloat, old_factor);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    const FloatVec before = load(state + i);
+    store(hn::MulAdd(old, before, load(share + i)), state + i);
+    store(before, share + i);
+  }
+  if (i < count) {
+    const FloatVec before = load_part(state + i, count - i);
+    store_part(hn::MulAdd(old, before, load(share + i)), state + i, count - i);
+    store(before, share + i);
+  }
+}
+
+// h and C, with the state there from the beginning.
+template <class T>
+void run_in_place(const ChunkTileArgs& args, const TileScratch& tile, const Matrix& h, float old_factor) {
+  const int64_t dk = args.dims.dk;
+  const int64_t dv = args.dims.dv;
+  T* const state = static_cast<T*>(args.state.c);
+  const int64_t stride = args.state.c_stride;
+  exchange_normalizer<T>(args, tile, old_factor);
+  run_denominators(tile, args.rows.rows, args.dims.eps);
+  Matrix c{tile.c, tile.v_stride};
+  if (tile.copy_c) {
+    for (int64_t a = 0; a < dk; ++a) copy_row(state + a * stride, dv, 1.0F, c.stride, c.data + a * c.stride);
+  } else {
+    c = {static_cast<float*>(args.state.c), stride};
+  }
+  run_panels(args, tile, Part::kAll, c, h, old_factor);
+  if (tile.copy_c) {
+    for (int64_t a = 0; a < dk; ++a) write_row(c.data + a * c.stride, dv, state + a * stride);
+  }
+}
+
+// The same, holding the state only while C and n go through it: the tile's shares are formed before, and h is completed
+// behind, from the C that was exchanged for the share.
+template <class T>
+void run_ahead(const ChunkTileArgs& args, const TileScratch& tile, const Matrix& h, float old_factor) {
+  T* const state = static_cast<T*>(args.state.c);
+  const Matrix c{tile.c, tile.v_stride};
+  run_panels(args, tile, Part::kShare, c, h, old_factor);
+  args.chain->wait_for_state(args.token);
+  for (int64_t a = 0; a < args.dims.dk; ++a) {
+    exchange_row(old_factor, args.dims.dv, c.data + a * c.stride, state + a * args.state.c_stride);
+  }
+  exchange_normalizer<T>(args, tile, old_factor);
+  args.chain->pass_state(args.token + args.rows.rows);
+  run_denominators(tile, args.rows.rows, args.dims.eps);
+  run_panels(args, tile, Part::kRest, c, h, old_factor);
+}
+
 template <class T>
 void run_tile(const ChunkTileArgs& args, Scratch& memory) {
   const HeadRows& rows = args.rows;
   const int64_t tokens = rows.rows;
+  const int64_t end = args.token + tokens;
   const int64_t dk = args.dims.dk;
   const int64_t dv = args.dims.dv;
+  HeadChain* const chain = args.chain;
   const TileScratch tile(args, memory);
-  const float old_factor = run_gates(args, tile);
+
+  const float old_factor = run_gates(rows, chain != nullptr ? chain->wait_for_m(args.token) : *args.state.m, tile);
+  if (chain != nullptr) chain->pass_m(end, tile.m[tokens - 1]);
   const float q_scale = 1.0F / std::sqrt(static_cast<float>(dk));
   for (int64_t t = 0; t < tokens; ++t) {
     copy_row(rows.q + t * rows.q_stride, dk, q_scale, tile.qk_stride, tile.q + t * tile.qk_stride);
     copy_row(rows.k + t * rows.k_stride, dk, 1.0F, tile.qk_stride, tile.k + t * tile.qk_stride);
     copy_row(rows.v + t * rows.v_stride, dv, 1.0F, tile.v_stride, tile.v + t * tile.v_stride);
   }
-  T* n = static_cast<T*>(args.state.n);
-  copy_row(n, dk, 1.0F, tile.qk_stride, tile.n);
   run_scores(tile, tokens, dk);
-  run_normalizer(tile, tokens, old_factor, args.dims.eps);
-  write_row(tile.n, dk, n);
-  *args.state.m = tile.m[tokens - 1];
+  run_weights(tile, tokens);
 
-  T* c_state = static_cast<T*>(args.state.c);
-  Matrix c{tile.c, tile.v_stride};
-  if (tile.copy_c) {
-    for (int64_t a = 0; a < dk; ++a) {
-      copy_row(c_state + a * args.state.c_stride, dv, 1.0F, tile.v_stride, tile.c + a * tile.v_stride);
-    }
-  } else {
-    c = {static_cast<float*>(args.state.c), args.state.c_stride};
-  }
   const Matrix h = tile.copy_h ? Matrix{tile.h, tile.v_stride} : Matrix{rows.h, rows.h_stride};
-  int64_t col = 0;
-  for (; col + kOuterVecs * kLanes <= dv; col += kOuterVecs * kLanes) {
-    run_panel<kOuterVecs>(args, tile, c, h, col, old_factor);
-  }
-  for (; col < dv; col += kLanes) run_panel<1>(args, tile, c, h, col, old_factor);
-  if (tile.copy_c) {
-    for (int64_t a = 0; a < dk; ++a) {
-      write_row(tile.c + a * tile.v_stride, dv, c_state + a * args.state.c_stride);
-    }
+  // In place is less work; but who is followed closely hands the state on as early as possible.
+  if (chain != nullptr && (!chain->has_state(args.token) || chain->is_followed(end))) {
+    run_ahead<T>(args, tile, h, old_factor);
+  } else {
+    run_in_place<T>(args, tile, h, old_factor);
+    if (chain != nullptr) chain->pass_state(end);
   }
   if (tile.copy_h) {
     for (int64_t t = 0; t < tokens; ++t) write_row(tile.h + t * tile.v_stride, dv, rows.h + t * rows.h_stride);

@@ -1,6 +1,7 @@
 #include "kernels/cpu/cpu_cell.h"
 
 #include <algorithm>
+#include <optional>
 #include <vector>
 
 #include "kernels/cpu/cell_view.h"
@@ -89,13 +90,10 @@ class RecurrentKernel : public CellKernel {
   std::vector<float> m_;
 };
 
-void run_tile(const ModelDims& dims, const CellView& view, std::span<const Span> spans, const Tile& tile) {
-  const Span& span = spans[static_cast<size_t>(tile.span)];
-  if (tile.token_begin >= tile.token_end) return;
-  for (int64_t head = tile.head_begin; head < tile.head_end; ++head) {
-    cpu::run_chunk_tile(
-        {view.rows(span, head, tile.token_begin, tile.token_end), view.state(span.slot, head), head_dims(dims)});
-  }
+// The arguments of one tile of one head, without a chain.
+cpu::ChunkTileArgs tile_args(const ModelDims& dims, const CellView& view, const Span& span, int64_t head, int64_t begin,
+                             int64_t end) {
+  return {view.rows(span, head, begin, end), view.state(span.slot, head), head_dims(dims)};
 }
 
 class ChunkwiseKernel : public CellKernel {
@@ -111,10 +109,9 @@ class ChunkwiseKernel : public CellKernel {
     const auto heads = static_cast<int64_t>(args.spans.size()) * dims_.num_heads;
     cpu::for_each_dynamic(pool_, heads, [&](int64_t index) {
       const int64_t head = index % dims_.num_heads;
-      const int64_t span = index / dims_.num_heads;
-      const int64_t rows = args.spans[static_cast<size_t>(span)].rows;
-      for (int64_t token = 0; token < rows; token += chunk_size_) {
-        run_tile(dims_, view, args.spans, {span, head, head + 1, token, token + chunk_size_});
+      const Span& span = args.spans[static_cast<size_t>(index / dims_.num_heads)];
+      for (int64_t token = 0; token < span.rows; token += chunk_size_) {
+        cpu::run_chunk_tile(tile_args(dims_, view, span, head, token, token + chunk_size_));
       }
     });
   }
@@ -125,31 +122,53 @@ class ChunkwiseKernel : public CellKernel {
   ThreadPool& pool_;
 };
 
-class CpuTileRunner : public TileRunner {
+class CpuTileKernel : public TileKernel, private TileRunner {
  public:
-  CpuTileRunner(const ModelDims& dims, const CellArgs& args) : dims_(dims), view_(dims, args), spans_(args.spans) {}
+  explicit CpuTileKernel(const ModelDims& dims) : dims_(dims) {}
+
+  [[nodiscard]] const TileRunner& bind(const CellArgs& args) override {
+    view_.emplace(dims_, args);
+    spans_ = args.spans;
+    const size_t heads = spans_.size() * static_cast<size_t>(dims_.num_heads);
+    if (chains_.size() < heads) chains_ = std::vector<cpu::HeadChain>(heads);
+    for (size_t span = 0; span < spans_.size(); ++span) {
+      for (int64_t head = 0; head < dims_.num_heads; ++head) {
+        chain(static_cast<int64_t>(span), head).reset(*view_->state(spans_[span].slot, head).m);
+      }
+    }
+    return *this;
+  }
+
+ private:
+  [[nodiscard]] bool runs_ahead() const override { return true; }
+
   void run(const Tile& tile) const override {
     XLSTM_ASSERT(tile.span >= 0 && tile.span < static_cast<int64_t>(spans_.size()));
     XLSTM_ASSERT(tile.head_begin >= 0 && tile.head_end <= dims_.num_heads);
-    XLSTM_ASSERT(tile.token_begin >= 0 && tile.token_end <= spans_[static_cast<size_t>(tile.span)].rows);
-    run_tile(dims_, view_, spans_, tile);
+    const Span& span = spans_[static_cast<size_t>(tile.span)];
+    XLSTM_ASSERT(tile.token_begin >= 0 && tile.token_end <= span.rows);
+    if (tile.token_begin >= tile.token_end) return;
+    try {
+      for (int64_t head = tile.head_begin; head < tile.head_end; ++head) {
+        cpu::ChunkTileArgs args = tile_args(dims_, *view_, span, head, tile.token_begin, tile.token_end);
+        args.chain = &chain(tile.span, head);
+        args.token = tile.token_begin;
+        cpu::run_chunk_tile(args);
+      }
+    } catch (...) {
+      for (int64_t head = tile.head_begin; head < tile.head_end; ++head) chain(tile.span, head).give_up();
+      throw;
+    }
   }
 
- private:
+  [[nodiscard]] cpu::HeadChain& chain(int64_t span, int64_t head) const {
+    return chains_[static_cast<size_t>(span * dims_.num_heads + head)];
+  }
+
   ModelDims dims_;
-  CellView view_;
+  std::optional<CellView> view_;
   std::span<const Span> spans_;
-};
-
-class CpuTileKernel : public TileKernel {
- public:
-  explicit CpuTileKernel(const ModelDims& dims) : dims_(dims) {}
-  [[nodiscard]] std::unique_ptr<TileRunner> bind(const CellArgs& args) const override {
-    return std::make_unique<CpuTileRunner>(dims_, args);
-  }
-
- private:
-  ModelDims dims_;
+  mutable std::vector<cpu::HeadChain> chains_;  // for each head of each span
 };
 
 }  // namespace

@@ -19,8 +19,8 @@ namespace xlstm {
 [[nodiscard]] std::unique_ptr<CellKernel> make_cpu_chunkwise(const ModelDims& dims, int64_t chunk_size,
                                                              ThreadPool& pool);
 
-// Tiles of any 1 or more tokens, for schedulers; run() may be called from any thread. Tiles of chunk_size tokens give
-// the chunkwise kernel's results bit by bit.
+// Tiles of any 1 or more tokens, for schedulers; run() may be called from any thread, and tiles of a head run ahead of
+// their state. Tiles of chunk_size tokens give the chunkwise kernel's results bit by bit.
 [[nodiscard]] std::unique_ptr<TileKernel> make_cpu_tile_kernel(const ModelDims& dims);
 
 }  // namespace xlstm

@@ -33,10 +33,13 @@ struct OuterTerm {
   int64_t count = 0;     // length of the sum
 };
 
+// out = row_factor · sum of the terms, or, with old_factor, out = old_factor · out + sum, rounded once. A sum that is
+// cut between terms, stored and continued has the bits of the whole.
 struct OuterBlock {
   OuterTerm terms[2];
-  const float* old_factor = nullptr;  // out starts from this times its old value; null: from 0
-  const float* row_factor = nullptr;  // row r of the result is multiplied by row_factor[r]; null: not
+  bool continues = false;             // the sum starts from out; else from 0
+  const float* row_factor = nullptr;  // row r is multiplied by row_factor[r]; null: not
+  const float* old_factor = nullptr;  // null: out is replaced
   float* out = nullptr;
   int64_t out_stride = 0;
 };
@@ -46,9 +49,7 @@ HWY_INLINE void outer_block_rows(const OuterBlock& block) {
   FloatVec acc[kRows][kVecs];
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kVecs; ++v) {
-      acc[r][v] = block.old_factor == nullptr ? hn::Zero(kFloat)
-                                              : hn::Mul(hn::Set(kFloat, *block.old_factor),
-                                                        load(block.out + r * block.out_stride + v * kLanes));
+      acc[r][v] = block.continues ? load(block.out + r * block.out_stride + v * kLanes) : hn::Zero(kFloat);
     }
   }
   for (const OuterTerm& term : block.terms) {
@@ -65,6 +66,16 @@ HWY_INLINE void outer_block_rows(const OuterBlock& block) {
       a += term.a_k;
       b += term.b_stride;
     }
+  }
+  if (block.old_factor != nullptr) {
+    const FloatVec old = hn::Set(kFloat, *block.old_factor);
+    for (int r = 0; r < kRows; ++r) {
+      for (int v = 0; v < kVecs; ++v) {
+        float* out = block.out + r * block.out_stride + v * kLanes;
+        store(hn::MulAdd(old, load(out), acc[r][v]), out);
+      }
+    }
+    return;
   }
   for (int r = 0; r < kRows; ++r) {
     const FloatVec factor = hn::Set(kFloat, block.row_factor == nullptr ? 1.0F : block.row_factor[r]);

@@ -11,6 +11,14 @@ namespace xlstm {
 
 using nlohmann::ordered_json;
 
+namespace {
+
+ordered_json number_or_null(const std::optional<int64_t>& number) {
+  return number ? ordered_json(*number) : ordered_json();
+}
+
+}  // namespace
+
 ordered_json to_json(const BenchRow& row) {
   return {{"test", row.test},
           {"model", row.model},
@@ -21,9 +29,9 @@ ordered_json to_json(const BenchRow& row) {
           {"n_gen", row.n_gen},
           {"batch", row.batch},
           {"threads", row.threads},
-          {"workers", row.workers},
-          {"heads_per_band", row.heads_per_band},
-          {"chunk_size", row.chunk_size},
+          {"workers", number_or_null(row.workers)},
+          {"heads_per_band", number_or_null(row.heads_per_band)},
+          {"chunk_size", number_or_null(row.chunk_size)},
           {"tok_s", row.tok_s},
           {"tok_s_min", row.tok_s_min},
           {"tok_s_max", row.tok_s_max},

@@ -249,8 +249,11 @@ void check_together(const Arguments& arguments) {
     refuse("prompt", arguments.command == "generate" ? "one of -p, -f and --prompt-ids" : "one of -p and -f",
            "several");
   }
-  if (arguments.command == "bench" && arguments.model && !arguments.bench.shape.empty()) {
+  if (arguments.model && !arguments.bench.shape.empty()) {
     refuse("model", "one of -m and --shape", "both");
+  }
+  if (arguments.command == "monitor" && arguments.monitor.once + arguments.monitor.json_stream > 1) {
+    refuse("output", "one of --once and --json-stream", "both");
   }
   if (arguments.command == "perplexity" && arguments.perplexity.file.empty()) refuse("-f", "a file to score", "none");
 }
@@ -306,6 +309,7 @@ Arguments parse_arguments(int argc, const char* const* argv) {
   }
 
   arguments.command = command.name;
+  arguments.command_line.assign(argv, argv + argc);
   store(&command == &main ? std::vector{&main} : std::vector{&main, &command}, command, arguments);
   if (directory->count() > 0) {
     if (arguments.model) refuse("checkpoint", "one of -m and DIR", "both");

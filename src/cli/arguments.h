@@ -16,7 +16,47 @@ struct BenchArgs {
   std::vector<int64_t> n_gen{128};     // tokens to decode, 0 or more
   std::vector<int64_t> batch{1};       // sequences side by side, 1 or more
   int64_t repeats = 5;
+  bool cell = false;             // measure the chunkwise kernel alone instead of whole prefills
   std::string output = "table";  // table, csv, json, jsonl, md
+  // Values to go through, a row for each combination; empty: the run's setting.
+  std::vector<std::string> chunkwise_backend;
+  std::vector<std::string> dtype;
+  std::vector<int64_t> chunk_size;
+  std::vector<int64_t> heads_per_band;
+  std::vector<int64_t> workers;
+  std::vector<int64_t> threads;
+};
+
+struct IntRange {
+  int64_t min = 0;
+  int64_t max = 0;  // min or more
+};
+
+// What is absent comes from the settings file's "optimizer" object, else from the tuner's defaults.
+struct TuneArgs {
+  std::string shape;                     // synthetic model instead of a checkpoint; empty: none
+  std::optional<std::string> settings;   // a configuration file with an "optimizer" object
+  std::optional<std::string> resume;     // folder of an interrupted run
+  std::optional<std::string> mode;       // random, ga, grid
+  std::optional<std::string> objective;  // prefill, decode, total
+  std::optional<int64_t> trials;
+  std::optional<int64_t> generations;
+  std::optional<int64_t> population;
+  std::optional<int64_t> repeats;
+  std::optional<int64_t> prompt_tokens;  // of a made-up prompt
+  std::optional<int64_t> new_tokens;     // decoded for the objectives decode and total
+  std::optional<IntRange> heads;
+  std::optional<IntRange> chunks;
+  std::optional<IntRange> workers;
+  std::optional<std::string> tag;
+};
+
+struct MonitorArgs {
+  bool once = false;
+  bool json_stream = false;
+  double interval = 1;       // seconds
+  int64_t count = 0;         // looks of a stream; 0: until stopped
+  std::string sort = "pid";  // pid, model, phase, tok_s, memory
 };
 
 struct TokenizeArgs {
@@ -31,8 +71,9 @@ struct PerplexityArgs {
 };
 
 struct Arguments {
-  std::string command = "generate";  // or info, bench, selftest, perplexity, tokenize, check, help, version
-  std::string text;                  // for help and version: what to print on stdout
+  std::string command = "generate";       // or another of commands(), help, version
+  std::string text;                       // for help and version: what to print on stdout
+  std::vector<std::string> command_line;  // as it was given, the program's name first
 
   LayerRequest layers;  // configs_dir, profile, config_files and flags; the caller adds resolve_device and model
 
@@ -46,11 +87,14 @@ struct Arguments {
   std::optional<std::string> state_load;
   std::optional<std::string> dump_logits;
   bool echo = false;
-  bool json = false;  // info, selftest, perplexity, check: one JSON object instead of text
+  bool force = false;  // load although memory is estimated not to suffice
+  bool json = false;   // one JSON object instead of text
 
   BenchArgs bench;
   TokenizeArgs tokenize;
   PerplexityArgs perplexity;
+  TuneArgs tune;
+  MonitorArgs monitor;
 };
 
 // Error kUsage for anything it does not know, with the nearest known flag or command; configuration flags are checked

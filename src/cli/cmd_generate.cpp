@@ -6,8 +6,10 @@
 #include "src/cli/commands.h"
 #include "src/cli/output_files.h"
 #include "src/cli/setup.h"
+#include "src/cli/watched_run.h"
 #include "xlstm/core/files.h"
 #include "xlstm/core/log.h"
+#include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 #include "xlstm/io/safetensors.h"
 #include "xlstm/runtime/generator.h"
@@ -118,9 +120,10 @@ std::string rate(size_t tokens, size_t steps, double seconds) {
 }
 
 void log_summary(const GenerationResult& result) {
-  const char* why = result.finish == FinishReason::kLength      ? "length reached"
-                    : result.finish == FinishReason::kEndOfText ? "end of text"
-                                                                : "stop string";
+  const char* why = result.finish == FinishReason::kLength       ? "length reached"
+                    : result.finish == FinishReason::kEndOfText  ? "end of text"
+                    : result.finish == FinishReason::kStopString ? "stop string"
+                                                                 : "interrupted";
   const size_t generated = result.ids.size();
   log::info(cat("prompt: ", rate(result.prompt_ids.size(), result.prompt_ids.size(), result.prefill_seconds),
                 "; decode: ", rate(generated, generated > 0 ? generated - 1 : 0, result.decode_seconds), "; ", why));
@@ -137,9 +140,11 @@ void require_files(const Arguments& args, const RuntimeOpts& opts, const ModelCh
   check_outputs({{"--state-save", args.state_save.value_or("")},
                  {"--dump-logits", args.dump_logits.value_or("")},
                  {"--stats-log", opts.stats_log},
+                 {"--mem-log", opts.mem_log},
                  {"--log-file", opts.log_file}},
                 model.directory);
-  for (const std::string& path : {args.state_save.value_or(""), args.dump_logits.value_or(""), opts.stats_log}) {
+  for (const std::string& path :
+       {args.state_save.value_or(""), args.dump_logits.value_or(""), opts.stats_log, opts.mem_log}) {
     if (!path.empty()) const AtomicFile probe(path);
   }
   if (args.state_load) const SafetensorsFile probe(*args.state_load);
@@ -160,19 +165,7 @@ std::optional<SavedState> restore(const Arguments& args, const RuntimeOpts& opts
   return saved;
 }
 
-}  // namespace
-
-ExitCode run_generate(const Arguments& args) {
-  const EffectiveConfig config = start_run(args);
-  const RuntimeOpts& opts = config.opts;
-  const Resolution resolution = resolve(opts);
-  const ModelChoice model = require_model(args);
-  require_files(args, opts, model);
-  const Prompt prompt = read_request(args);
-  if (model.bundled) log::info(cat("no model given (-m): using the bundled ", model.directory.string()));
-  log_resolution(resolution, config);
-
-  Engine engine = Engine::load(opts, resolution, model.directory);
+ExitCode generate_text(const Arguments& args, const RuntimeOpts& opts, Engine engine, const Prompt& prompt) {
   std::string eos_note;
   (void)end_of_text_ids(engine, &eos_note);
   if (!eos_note.empty()) log::info(eos_note);
@@ -193,6 +186,7 @@ ExitCode run_generate(const Arguments& args) {
   request.prompt = ids;
   request.seed = seed;
   request.keep_logits = args.dump_logits.has_value();
+  if (args.state_save || args.dump_logits) request.on_stop = OnStop::kFinish;
   request.on_token = [&](int64_t id) { return output.push(id); };
   request.on_step = [&](const StepTiming& timing) { stats.add(timing); };
   const GenerationResult result = generate(sequence, engine, opts, request);
@@ -202,7 +196,27 @@ ExitCode run_generate(const Arguments& args) {
   if (args.dump_logits) dump_logits(*args.dump_logits, result, engine.dims().vocab_size);
   if (args.state_save) save_state(*args.state_save, sequence.save(seed));
   log_summary(result);
+  if (result.finish == FinishReason::kInterrupted) throw_if_stopped();
   return ExitCode::kOk;
+}
+
+}  // namespace
+
+ExitCode run_generate(const Arguments& args) {
+  const EffectiveConfig config = start_run(args);
+  const Resolution resolution = resolve(config.opts);
+  const ModelChoice model = require_model(args);
+  require_files(args, config.opts, model);
+  const Prompt prompt = read_request(args);
+  if (model.bundled) log::info(cat("no model given (-m): using the bundled ", model.directory.string()));
+  log_resolution(resolution, config);
+  EngineSettings settings;
+  settings.force = args.force;
+  // A text has no more tokens than bytes, and BOS.
+  settings.longest_prompt = static_cast<int64_t>(prompt.ids.empty() ? prompt.text.size() + 1 : prompt.ids.size());
+  return watch_run({args, config, resolution, model.directory}, [&] {
+    return generate_text(args, config.opts, Engine::load(config.opts, resolution, model.directory, settings), prompt);
+  });
 }
 
 }  // namespace xlstm

@@ -4,6 +4,7 @@
 #include "src/cli/commands.h"
 #include "src/cli/json_lines.h"
 #include "src/cli/setup.h"
+#include "src/cli/watched_run.h"
 #include "xlstm/core/files.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/progress.h"
@@ -92,7 +93,7 @@ void print_scores(const std::vector<DocumentScore>& scores, bool as_json) {
 
 std::vector<DocumentScore> score(Engine& engine, const std::vector<std::vector<int64_t>>& documents,
                                  const Arguments& args, const RuntimeOpts& opts) {
-  Progress progress("perplexity", static_cast<int64_t>(documents.size()), opts.progress);
+  Progress progress(RunPhase::kOther, "perplexity", static_cast<int64_t>(documents.size()), opts.progress);
   std::vector<DocumentScore> scores;
   int64_t tokens = 0;
   for (std::vector<int64_t> ids : documents) {
@@ -113,11 +114,14 @@ std::vector<DocumentScore> score(Engine& engine, const std::vector<std::vector<i
 ExitCode run_perplexity(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
   const std::string text = read_text(args.perplexity.file);
-  Engine engine = Engine::load(config.opts, resolve(config.opts), require_model(args).directory);
-  const Documents documents(args.perplexity.file, text, engine);
-  const std::vector<DocumentScore> scores = score(engine, documents.ids(), args, config.opts);
-  print_scores(scores, args.json);
-  return ExitCode::kOk;
+  const Resolution resolution = resolve(config.opts);
+  const std::filesystem::path directory = require_model(args).directory;
+  return watch_run({args, config, resolution, directory}, [&] {
+    Engine engine = Engine::load(config.opts, resolution, directory, {args.force});
+    const Documents documents(args.perplexity.file, text, engine);
+    print_scores(score(engine, documents.ids(), args, config.opts), args.json);
+    return ExitCode::kOk;
+  });
 }
 
 }  // namespace xlstm

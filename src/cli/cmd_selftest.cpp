@@ -2,6 +2,7 @@
 
 #include "src/cli/commands.h"
 #include "src/cli/setup.h"
+#include "src/cli/watched_run.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/paths.h"
 #include "xlstm/core/str.h"
@@ -29,21 +30,7 @@ nlohmann::ordered_json to_json(const SelftestCase& c) {
           {"tolerance", c.tolerance}, {"passed", c.passed},   {"note", c.note}};
 }
 
-}  // namespace
-
-ExitCode run_selftest_command(const Arguments& args) {
-  const EffectiveConfig config = start_run(args);
-  SelftestRequest request;
-  request.opts = config.opts;
-  request.resolution = resolve(config.opts);
-  const auto model = find_shipped("models/xlstm-tales-8m");
-  const auto goldens = find_shipped("goldens/tales/golden.safetensors", "tests/data/goldens/tales/golden.safetensors");
-  if (model && goldens) {
-    request.model = *model;
-    request.goldens = *goldens;
-  } else {
-    log::warn("the bundled model or its goldens are not there: only kernels are checked");
-  }
+ExitCode report_selftest(const Arguments& args, SelftestRequest& request) {
   if (!args.json) request.on_case = [](const SelftestCase& c) { print_out(line_of(c)); };
   const std::vector<SelftestCase> cases = run_selftest(request);
   size_t failed = 0;
@@ -65,6 +52,24 @@ ExitCode run_selftest_command(const Arguments& args) {
          cat(failed, " of ", cases.size(), " beyond it"));
   }
   return ExitCode::kOk;
+}
+
+}  // namespace
+
+ExitCode run_selftest_command(const Arguments& args) {
+  const EffectiveConfig config = start_run(args);
+  SelftestRequest request;
+  request.opts = config.opts;
+  request.resolution = resolve(config.opts);
+  const auto model = find_shipped("models/xlstm-tales-8m");
+  const auto goldens = find_shipped("goldens/tales/golden.safetensors", "tests/data/goldens/tales/golden.safetensors");
+  if (model && goldens) {
+    request.model = *model;
+    request.goldens = *goldens;
+  } else {
+    log::warn("the bundled model or its goldens are not there: only kernels are checked");
+  }
+  return watch_run({args, config, request.resolution, "selftest"}, [&] { return report_selftest(args, request); });
 }
 
 }  // namespace xlstm

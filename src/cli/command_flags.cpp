@@ -18,9 +18,11 @@ constexpr std::array kCommands = {
     Command{"info", "[flags]", "devices, kernels and where they run, thread budget, model facts"},
     Command{"bench", "[flags]", "speed of prefill and decode"},
     Command{"selftest", "[flags]", "every kernel against the reference, the bundled model against stored results"},
+    Command{"tune", "[flags]", "search the scheduling settings that are fastest here"},
     Command{"perplexity", "-f FILE [flags]", "negative log-likelihood and perplexity of a text"},
     Command{"tokenize", "[flags]", "text to token ids, or ids to text"},
     Command{"check", "[DIR] [flags]", "list a checkpoint's tensors and what is missing, without loading weights"},
+    Command{"monitor", "[flags]", "watch the running xlstm_generate processes of this user"},
 };
 
 // Aliases of configuration flags.
@@ -39,6 +41,16 @@ constexpr std::string_view kOutput = "Output and state";
 constexpr std::string_view kConfiguration = "Configuration";
 constexpr std::string_view kCommand = "Flags of this command";
 constexpr std::string_view kGeneral = "General";
+
+std::vector<std::string> split_at(std::string_view text, char separator) {
+  std::vector<std::string> parts;
+  while (true) {
+    const size_t end = text.find(separator);
+    parts.emplace_back(text.substr(0, end));
+    if (end == std::string_view::npos) return parts;
+    text.remove_prefix(end + 1);
+  }
+}
 
 const std::string& non_empty(const Values& values, const ValueSource& source) {
   if (values.back().empty()) fail(ExitCode::kUsage, source.what, source.where, "a non-empty value", "\"\"");
@@ -62,6 +74,8 @@ constexpr int64_t kNoBound = std::numeric_limits<int64_t>::max();
 constexpr int64_t kMaxBenchTokens = 100'000'000;
 constexpr int64_t kMaxBenchBatch = 65'536;
 constexpr int64_t kMaxBenchRepeats = 10'000;
+constexpr int64_t kMaxTuneHeads = 65'536;
+constexpr int64_t kMaxTuneTrials = 100'000;
 
 int64_t integer_from(std::string_view text, const Bounds& bounds, const ValueSource& source) {
   const std::string expected = bounds.max == kNoBound ? cat("an integer, at least ", bounds.min)
@@ -81,19 +95,64 @@ std::vector<int64_t> integers(const Values& values, const Bounds& bounds, const 
   return numbers;
 }
 
-std::string output_format(const Values& values, const ValueSource& source) {
-  static constexpr std::array<std::string_view, 5> kFormats = {"table", "csv", "json", "jsonl", "md"};
-  if (std::find(kFormats.begin(), kFormats.end(), values.back()) == kFormats.end()) {
-    fail(ExitCode::kUsage, source.what, source.where, "one of table, csv, json, jsonl, md",
+// The last value, which must be one of the blank-separated `choices`.
+std::string one_of(std::string_view choices, const Values& values, const ValueSource& source) {
+  const std::vector<std::string> known = split_at(choices, ' ');
+  if (std::find(known.begin(), known.end(), values.back()) == known.end()) {
+    fail(ExitCode::kUsage, source.what, source.where, cat("one of ", join(known, ", ")),
          cat('"', printable(values.back()), '"'));
   }
   return values.back();
+}
+
+// "1-8", or "4" for 4-4.
+IntRange range(const Values& values, const Bounds& bounds, const ValueSource& source) {
+  const std::vector<std::string> ends = split_at(values.back(), '-');
+  const std::string expected = cat("a range like 1-8, from ", bounds.min, " to ", bounds.max);
+  const std::string got = cat('"', printable(values.back()), '"');
+  if (ends.size() > 2) fail(ExitCode::kUsage, source.what, source.where, expected, got);
+  const IntRange parsed{parse_integer(ends.front(), source, expected), parse_integer(ends.back(), source, expected)};
+  if (parsed.min < bounds.min || parsed.max > bounds.max || parsed.min > parsed.max) {
+    fail(ExitCode::kUsage, source.what, source.where, expected, got);
+  }
+  return parsed;
+}
+
+// Values of a configuration option, separated by commas, each checked as the option's own.
+Values option_texts(std::string_view key, const Values& values, const ValueSource& source) {
+  Values texts;
+  for (const std::string& value : values) {
+    for (std::string& text : split_commas(value)) {
+      (void)option_from_text(*find_option(key), {text}, source);
+      texts.push_back(std::move(text));
+    }
+  }
+  return texts;
+}
+
+std::vector<int64_t> option_integers(std::string_view key, const Values& values, const ValueSource& source) {
+  std::vector<int64_t> numbers;
+  for (const std::string& text : option_texts(key, values, source)) {
+    numbers.push_back(parse_integer(text, source, "an integer"));
+  }
+  return numbers;
+}
+
+// Seconds between two looks.
+double seconds(const Values& values, const ValueSource& source) {
+  const char* expected = "seconds from 0.05 to 3600";
+  const double value = parse_number(values.back(), source, expected);
+  if (!(value >= 0.05 && value <= 3600)) fail(ExitCode::kUsage, source.what, source.where, expected, values.back());
+  return value;
 }
 
 constexpr std::array kFlags = {
     CommandFlag{"-m,--model,--model-path", "DIR", "*", kInput,
                 "checkpoint directory in Hugging Face layout (default: the bundled model)",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.model = non_empty(v, s); }},
+    CommandFlag{"--force", "", "generate bench perplexity tune", kInput,
+                "load although memory is estimated not to suffice",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.force = is_on(v, s); }},
     CommandFlag{"-p,--prompt", "TEXT", "generate tokenize", kInput, "the text itself",
                 [](Arguments& a, const Values& v, const ValueSource&) { a.prompt = v.back(); }},
     CommandFlag{"-f,--prompt-file", "FILE", "generate tokenize", kInput, "a file with the text; -: stdin",
@@ -114,9 +173,10 @@ constexpr std::array kFlags = {
     CommandFlag{"--dump-logits", "FILE", "generate", kOutput, "write ids and logits as safetensors",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.dump_logits = non_empty(v, s); }},
 
-    CommandFlag{"--shape", "SHAPE", "bench", kCommand,
-                "a synthetic model: 7b, 406m, or E=1024,blocks=24,heads=4,vocab=50304",
-                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.shape = non_empty(v, s); }},
+    CommandFlag{
+        "--shape", "SHAPE", "bench tune", kCommand,
+        "a synthetic model: 7b, 406m, or E=1024,blocks=24,heads=4,vocab=50304",
+        [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.shape = a.tune.shape = non_empty(v, s); }},
     CommandFlag{"-p,--n-prompt", "LIST", "bench", kCommand, "prompt lengths to prefill; 0: none [default 512]",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.bench.n_prompt = integers(v, {0, kMaxBenchTokens}, s);
@@ -133,8 +193,36 @@ constexpr std::array kFlags = {
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.bench.repeats = integer_from(v.back(), {1, kMaxBenchRepeats}, s);
                 }},
+    CommandFlag{"--cell", "", "bench", kCommand,
+                "prefill rows measure the chunkwise kernel alone, on one block; nothing is decoded",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.cell = is_on(v, s); }},
+    CommandFlag{"--chunkwise-backend", "LIST", "bench", kCommand, "prefill kernels side by side, a row each",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.chunkwise_backend = option_texts("chunkwise_backend", v, s);
+                }},
+    CommandFlag{
+        "--dtype", "LIST", "bench", kCommand, "weight types side by side",
+        [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.dtype = option_texts("dtype", v, s); }},
+    CommandFlag{"--chunk-size", "LIST", "bench", kCommand, "tokens per chunk, side by side",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.chunk_size = option_integers("chunk_size", v, s);
+                }},
+    CommandFlag{"--heads-per-band", "LIST", "bench", kCommand, "heads per scheduled task, side by side",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.heads_per_band = option_integers("heads_per_band", v, s);
+                }},
+    CommandFlag{"--workers", "LIST", "bench", kCommand, "scheduler threads, side by side",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.workers = option_integers("workers", v, s);
+                }},
+    CommandFlag{"-t,--threads", "LIST", "bench", kCommand, "threads inside operations, side by side",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.threads = option_integers("threads", v, s);
+                }},
     CommandFlag{"-o,--output", "FORMAT", "bench", kCommand, "table, csv, json, jsonl or md [default table]",
-                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.output = output_format(v, s); }},
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.output = one_of("table csv json jsonl md", v, s);
+                }},
 
     CommandFlag{"--decode", "", "tokenize", kCommand, "ids to text",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.tokenize.decode = is_on(v, s); }},
@@ -151,7 +239,77 @@ constexpr std::array kFlags = {
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.perplexity.max_ids = integer_from(v.back(), {1, kNoBound}, s);
                 }},
-    CommandFlag{"--json", "", "info selftest perplexity check", kCommand, "print one JSON object",
+
+    CommandFlag{
+        "--mode", "NAME", "tune", kCommand, "random, ga (genetic) or grid [default ga]",
+        [](Arguments& a, const Values& v, const ValueSource& s) { a.tune.mode = one_of("random ga grid", v, s); }},
+    CommandFlag{"--objective", "NAME", "tune", kCommand,
+                "what shall be fast: prefill, decode or total [default prefill]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.objective = one_of("prefill decode total", v, s);
+                }},
+    CommandFlag{"--heads", "MIN-MAX", "tune", kCommand, "heads_per_band to try [default 1 to all]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.heads = range(v, {1, kMaxTuneHeads}, s);
+                }},
+    CommandFlag{"--chunks", "MIN-MAX", "tune", kCommand, "chunk_size to try [default 16-128]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.chunks = range(v, {1, 1024}, s);
+                }},
+    CommandFlag{"--workers", "MIN-MAX", "tune", kCommand, "workers to try [default: the run's setting]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.workers = range(v, {0, 256}, s);
+                }},
+    CommandFlag{"--trials", "N", "tune", kCommand, "candidates of the mode random [default 24]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.trials = integer_from(v.back(), {1, kMaxTuneTrials}, s);
+                }},
+    CommandFlag{"--generations", "N", "tune", kCommand, "generations of the mode ga [default 4]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.generations = integer_from(v.back(), {1, kMaxTuneTrials}, s);
+                }},
+    CommandFlag{"--population", "N", "tune", kCommand, "candidates of one generation [default 8]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.population = integer_from(v.back(), {2, kMaxTuneTrials}, s);
+                }},
+    CommandFlag{"-r,--repeats", "N", "tune", kCommand, "runs per candidate, of which the median counts [default 3]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.repeats = integer_from(v.back(), {1, kMaxBenchRepeats}, s);
+                }},
+    CommandFlag{"-f,--prompt-file", "FILE", "tune", kCommand, "a text to prefill [default: made-up tokens]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.prompt_file = non_empty(v, s); }},
+    CommandFlag{"--prompt-tokens", "N", "tune", kCommand, "length of the made-up prompt [default 2048]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.prompt_tokens = integer_from(v.back(), {1, kMaxBenchTokens}, s);
+                }},
+    CommandFlag{"--new", "N", "tune", kCommand, "tokens to decode for the objectives decode and total [default 32]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.tune.new_tokens = integer_from(v.back(), {1, kMaxBenchTokens}, s);
+                }},
+    CommandFlag{"--settings", "FILE", "tune", kCommand,
+                "a configuration file whose \"optimizer\" object sets the above",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.tune.settings = non_empty(v, s); }},
+    CommandFlag{"--tag", "TEXT", "tune", kCommand, "end of the run folder's name [default: the mode]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.tune.tag = non_empty(v, s); }},
+    CommandFlag{"--resume", "DIR", "tune", kCommand, "go on with an interrupted run in its folder",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.tune.resume = non_empty(v, s); }},
+
+    CommandFlag{"--once", "", "monitor", kCommand, "print one table and exit",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.monitor.once = is_on(v, s); }},
+    CommandFlag{"--json-stream", "", "monitor", kCommand, "print a JSON object per look, one a line",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.monitor.json_stream = is_on(v, s); }},
+    CommandFlag{"--interval", "SECONDS", "monitor", kCommand, "time between two looks [default 1]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.monitor.interval = seconds(v, s); }},
+    CommandFlag{"--count", "N", "monitor", kCommand, "end a stream after N looks; 0: go on [default 0]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.monitor.count = integer_from(v.back(), {0, kNoBound}, s);
+                }},
+    CommandFlag{"--sort", "NAME", "monitor", kCommand, "pid, model, phase, tok_s or memory [default pid]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.monitor.sort = one_of("pid model phase tok_s memory", v, s);
+                }},
+
+    CommandFlag{"--json", "", "info selftest perplexity check monitor", kCommand, "print one JSON object",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.json = is_on(v, s); }},
 
     CommandFlag{"--profile", "NAME", "*", kConfiguration, "settings of NAME.json in the configs directory",
@@ -218,13 +376,7 @@ std::vector<std::string> option_flag_names(const Option& option, std::string_vie
 }
 
 std::vector<std::string> split_commas(std::string_view text) {
-  std::vector<std::string> parts;
-  while (true) {
-    const size_t end = text.find(',');
-    parts.emplace_back(text.substr(0, end));
-    if (end == std::string_view::npos) return parts;
-    text.remove_prefix(end + 1);
-  }
+  return split_at(text, ',');
 }
 
 }  // namespace xlstm

@@ -13,6 +13,8 @@ ExitCode run_selftest_command(const Arguments& args);
 ExitCode run_perplexity(const Arguments& args);
 ExitCode run_tokenize(const Arguments& args);
 ExitCode run_check(const Arguments& args);
+ExitCode run_tune(const Arguments& args);
+ExitCode run_monitor(const Arguments& args);
 
 // --print-effective-config
 ExitCode print_effective_config(const Arguments& args);

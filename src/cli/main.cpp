@@ -15,6 +15,7 @@
 #include "src/cli/arguments.h"
 #include "src/cli/commands.h"
 #include "src/cli/setup.h"
+#include "src/cli/signals.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/str.h"
@@ -36,6 +37,8 @@ ExitCode run_command(const xlstm::Arguments& args) {
   if (args.command == "perplexity") return xlstm::run_perplexity(args);
   if (args.command == "tokenize") return xlstm::run_tokenize(args);
   if (args.command == "check") return xlstm::run_check(args);
+  if (args.command == "tune") return xlstm::run_tune(args);
+  if (args.command == "monitor") return xlstm::run_monitor(args);
   xlstm::fail(ExitCode::kInternal, "command", "dispatch", "a known command", args.command);
 }
 
@@ -66,6 +69,9 @@ int run(int argc, char** argv) {
   try {
     code = run_command(xlstm::parse_arguments(argc, argv));
     xlstm::log::flush();
+  } catch (const xlstm::Stopped& stopped) {
+    xlstm::log::flush();
+    return xlstm::exit_status(stopped.reason);
   } catch (const xlstm::OutputClosed&) {
     return kClosedPipe;
   } catch (const xlstm::Error& error) {
@@ -94,9 +100,7 @@ void occupy_standard_streams() {
 
 int main(int argc, char** argv) {
   occupy_standard_streams();
-  // Failed writes are errors with an exit code, not signals.
-  std::signal(SIGPIPE, SIG_IGN);
-  std::signal(SIGXFSZ, SIG_IGN);
+  xlstm::install_signal_handlers();
   const int code = run(argc, argv);
   std::fflush(nullptr);
   // libtorch's static destructors take their time and have nothing to save.

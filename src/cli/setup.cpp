@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <system_error>
 
 #include "xlstm/core/errors.h"
@@ -35,24 +34,6 @@ std::optional<ModelShape> model_shape(const Arguments& args) {
   } catch (const Error&) {
     return std::nullopt;
   }
-}
-
-// Settings that this version reads and checks but has nothing to apply to: its scheduled backends run their tiles on
-// one thread, and it has no memory guard. Said when somebody sets one to another value than the default.
-void note_unused(const Arguments& args, const EffectiveConfig& config) {
-  std::set<std::string> named = {"command line"};
-  for (const fs::path& file : args.layers.config_files) named.insert(file.string());
-  if (args.layers.profile) named.insert((config.configs_dir / (*args.layers.profile + ".json")).string());
-  const RuntimeOpts defaults;
-  std::vector<std::string> asked;
-  for (const Option& option : runtime_options()) {
-    const std::string key(option.key);
-    const bool unused = key.starts_with("mem_") || key == "workers" || key == "streams" || key == "ray_dashboard" ||
-                        key == "ray_dashboard_port" || key == "ray_keep_alive" || key == "ray_address";
-    if (!unused || named.count(config.origin.at(key)) == 0) continue;
-    if (get_option(config.opts, option) != get_option(defaults, option)) asked.push_back(key);
-  }
-  if (!asked.empty()) log::warn(cat("without effect in this version: ", join(asked, ", ")));
 }
 
 std::string without_last_newline(std::string text) {
@@ -136,7 +117,6 @@ EffectiveConfig start_run(const Arguments& args) {
   EffectiveConfig config = effective_config(args);
   log::configure(log::parse_level(config.opts.log_level), config.opts.log_file);
   for (const std::string& note : config.notes) log::info(note);
-  note_unused(args, config);
   return config;
 }
 

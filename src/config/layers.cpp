@@ -7,6 +7,7 @@
 
 #include "src/config/profile.h"
 #include "src/config/tuned_result.h"
+#include "xlstm/config/backend_names.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
 

@@ -35,9 +35,9 @@ constexpr std::array kOptions = {
     Option{"heads_per_band", IntOption{&Opts::heads_per_band, 1, kNoIntLimit}, kScheduling, "N",
            "heads per scheduled task, cut to the model's head count"},
     Option{"workers", IntOption{&Opts::workers, 0, 256}, kScheduling, "N",
-           "scheduler threads for prefill on a CPU; 0: one per core; no effect in this version"},
+           "scheduler threads for prefill on a CPU; 0: one per core"},
     Option{"streams", IntOption{&Opts::streams, 0, 32}, kScheduling, "N",
-           "device streams for bands; 0: the device's default; no effect in this version"},
+           "device streams for bands; 0: the device's default"},
     Option{"threads", IntOption{&Opts::threads, 0, 1024}, kScheduling, "N",
            "threads inside operations; 0: one per core"},
     Option{"prefill_segment", IntOption{&Opts::prefill_segment, 1, kNoIntLimit}, kScheduling, "N",
@@ -104,9 +104,9 @@ std::string_view group_title(OptionGroup group) {
     case kGeneration: return "Generation";
     case kDevice: return "Device and kernels";
     case kScheduling: return "Scheduling";
-    case kRay: return "Ray (ray_local_mode 1 is the only one in this version, the others have no effect)";
+    case kRay: return "Ray (this version runs actors inside the process: ray_local_mode 1)";
     case kTuned: return "Tuned results";
-    case kMemory: return "Memory guard (not in this version: without effect)";
+    case kMemory: return "Memory guard";
     case kLogging: return "Logs and statistics";
   }
   return {};

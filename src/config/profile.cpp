@@ -61,12 +61,6 @@ std::string device_kind(std::string_view device) {
   return std::string(device.substr(0, device.find(':')));
 }
 
-std::string short_backend(std::string_view backend) {
-  constexpr std::string_view kFamily = "chunkwise--";
-  if (backend.starts_with(kFamily)) backend.remove_prefix(kFamily.size());
-  return std::string(backend);
-}
-
 Layer read_profile(const fs::path& path, std::string rule) {
   const JsonObject file = read_config_file(path);
   Layer layer{path.string(), std::move(rule), {}};

@@ -44,7 +44,4 @@ struct PickedProfile {
 [[nodiscard]] std::optional<PickedProfile> pick_profile(const std::filesystem::path& configs_dir,
                                                         std::string_view device_kind, std::string_view backend);
 
-// "chunkwise--native" → "native".
-[[nodiscard]] std::string short_backend(std::string_view backend);
-
 }  // namespace xlstm

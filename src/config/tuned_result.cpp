@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "src/config/config_file.h"
+#include "xlstm/config/backend_names.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
 
@@ -59,15 +60,17 @@ std::string age_text(fs::file_time_type time) {
 class Matcher {
  public:
   Matcher(const TunedQuery& query, const json& best, std::string where)
-      : query_(query), best_(best), where_(std::move(where)) {}
+      : query_(query), kind_(device_kind(query.device)), best_(best), where_(std::move(where)) {}
 
   // What the file was recorded for, if that is not this run: "device mps". Empty: it matches.
   std::string mismatch() {
     if (const std::string* device = text_field("device")) {
-      if (device_kind(*device) != device_kind(query_.device)) return cat("device ", printable(*device));
+      if (device_kind(*device) != kind_) return cat("device ", printable(*device));
     }
     if (const std::string* backend = text_field("backend")) {
-      if (full_name(short_backend(*backend)) != query_.backend) return cat("backend ", printable(*backend));
+      if (canonical_backend(*backend, kind_) != canonical_backend(query_.backend, kind_)) {
+        return cat("backend ", printable(*backend));
+      }
     }
     return model_mismatch();
   }
@@ -76,11 +79,6 @@ class Matcher {
   [[nodiscard]] const std::vector<std::string>& uncompared() const { return uncompared_; }
 
  private:
-  // The tuner's settings and tables call the schedulers by their first word.
-  static std::string full_name(const std::string& backend) {
-    return backend == "ray" || backend == "queued" ? backend + "_compiled_steps" : backend;
-  }
-
   const std::string* text_field(const char* name) {
     const auto field = best_.find(name);
     if (field == best_.end()) {
@@ -116,6 +114,7 @@ class Matcher {
   }
 
   const TunedQuery& query_;
+  std::string kind_;
   const json& best_;
   std::string where_;
   std::vector<std::string> uncompared_;

@@ -13,7 +13,7 @@ namespace xlstm {
 struct TunedQuery {
   std::filesystem::path runs_dir;
   std::string device;   // the device that runs; only its kind counts
-  std::string backend;  // short chunkwise backend name
+  std::string backend;  // chunkwise backend, in any spelling
   std::optional<ModelShape> model;
 };
 

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 
 namespace xlstm {
@@ -48,14 +49,18 @@ std::string read_descriptor(int descriptor, const std::string& name, ExitCode co
       if (text.size() > kMaxTextBytes) {
         fail(code, "file", name, cat("at most ", bytes_text(kMaxTextBytes)), "more");
       }
-    } else if (errno != EINTR) {
+    } else if (errno == EINTR) {
+      throw_if_stopped();
+    } else {
       fail(code, "file", name, "a readable file", std::strerror(errno));
     }
   }
 }
 
 std::string read_file(const std::filesystem::path& path, ExitCode code) {
-  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  int fd = -1;
+  // Opening a named pipe waits for its writer.
+  while ((fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR) throw_if_stopped();
   if (fd < 0) fail(code, "file", path.string(), "a readable file", std::strerror(errno));
   const DescriptorCloser closer{fd};
   return read_descriptor(fd, path.string(), code);
@@ -116,6 +121,7 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   static std::atomic<unsigned> counter{0};
   do {
     temporary_ = cat(path_.string(), ".tmp-", ::getpid(), "-", counter++);
+    on_signal_.emplace(std::filesystem::absolute(temporary_));
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
   if (fd_ < 0) {
@@ -142,7 +148,9 @@ void AtomicFile::write(const void* data, size_t size) {
 }
 
 void AtomicFile::commit() {
-  if (::fsync(fd_) != 0 && errno != EINVAL && errno != ENOTSUP) {
+  int flushed = -1;
+  while ((flushed = ::fsync(fd_)) != 0 && errno == EINTR) continue;
+  if (flushed != 0 && errno != EINVAL && errno != ENOTSUP) {
     fail(ExitCode::kOutput, "output file", path_.string(), "room to write", std::strerror(errno));
   }
   const int closed = ::close(fd_);
@@ -151,6 +159,7 @@ void AtomicFile::commit() {
     fail(ExitCode::kOutput, "output file", path_.string(), "a writable place", std::strerror(errno));
   }
   temporary_.clear();
+  on_signal_.reset();
 }
 
 }  // namespace xlstm

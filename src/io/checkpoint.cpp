@@ -33,6 +33,24 @@ bool looks_like_hub_name(const std::string& path) {
   return !fs::exists(path.substr(0, slash), ignored);
 }
 
+// As a shell reads it.
+std::string shell_word(const std::string& text) {
+  const auto plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("/._-+,@").find(c) != std::string_view::npos;
+  };
+  if (!text.empty() && std::all_of(text.begin(), text.end(), plain)) return text;
+  std::string quoted = "'";
+  for (const char c : text) quoted += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return quoted + "'";
+}
+
+// What fetches the files that a directory lacks.
+std::string download_hint(const fs::path& dir) {
+  return cat("; for a model of the Hugging Face hub, scripts/download_model.sh OWNER/NAME --to ",
+             shell_word(dir.string()), " fetches what is missing");
+}
+
 void require_directory(const fs::path& dir) {
   const std::string where = dir.string();
   std::error_code ignored;
@@ -40,8 +58,8 @@ void require_directory(const fs::path& dir) {
   if (!fs::exists(dir, ignored)) {
     if (looks_like_hub_name(where)) {
       fail(ExitCode::kCheckpoint, "model", where, "a checkpoint directory",
-           cat("no such directory; if it is on the Hugging Face hub, download it: hf download ", where,
-               " --local-dir DIR, then name DIR"));
+           cat("no such directory; if it is on the Hugging Face hub, download it: scripts/download_model.sh ", where,
+               " --to DIR, then name DIR"));
     }
     fail(ExitCode::kCheckpoint, "model", where, "a checkpoint directory", "nothing at this path");
   }
@@ -103,11 +121,13 @@ std::string some_of(const std::vector<std::string>& names) {
   }
   std::string got = "none of them";
   if (listing.empty()) {
-    got = "an empty directory";
+    got = cat("an empty directory", download_hint(dir));
   } else if (!others.empty()) {
     got = cat("only ", some_of(others));
     if (gguf) got += "; GGUF files are not read";
-    if (shards) got += cat("; shards need their ", kIndexFile);
+    if (shards) got += cat("; shards need their ", kIndexFile, download_hint(dir));
+  } else {
+    got += download_hint(dir);
   }
   fail(ExitCode::kCheckpoint, "model weights", dir.string(), kReadable, got);
 }
@@ -120,7 +140,8 @@ json read_checkpoint_config(const fs::path& dir) {
   if (!fs::exists(path, ignored)) {
     const bool yaml = fs::exists(dir / "config.yaml", ignored);
     fail(ExitCode::kCheckpoint, "model configuration", dir.string(), "config.json",
-         yaml ? "only config.yaml; write the same keys as JSON into config.json" : "no such file");
+         yaml ? "only config.yaml; write the same keys as JSON into config.json"
+              : cat("no such file", download_hint(dir)));
   }
   return parse_strict_json(read_regular_file(path, ExitCode::kCheckpoint), path.string(),
                            {ExitCode::kCheckpoint, "model configuration"})
@@ -166,7 +187,8 @@ Checkpoint::Checkpoint(fs::path dir) : dir_(std::move(dir)) {
       shards.push_back(cat("model_", i, ".safetensors"));
       if (!numbers.contains(i)) {
         fail(ExitCode::kCheckpoint, "model weights", dir_.string(),
-             cat("shards numbered from 0 to ", *numbers.rbegin(), " without a gap"), cat("no ", shards.back()));
+             cat("shards numbered from 0 to ", *numbers.rbegin(), " without a gap"),
+             cat("no ", shards.back(), download_hint(dir_)));
       }
     }
     open_files(shards);
@@ -217,7 +239,7 @@ void Checkpoint::open_index(const fs::path& index_path) {
   if (!missing.empty()) {
     fail(ExitCode::kCheckpoint, "model weights", dir_.string(),
          cat("the ", shards.size(), " shards that ", kIndexFile, " names"),
-         cat("no ", some_of(missing), "; was the download complete?"));
+         cat("no ", some_of(missing), download_hint(dir_)));
   }
 
   open_files({shards.begin(), shards.end()});

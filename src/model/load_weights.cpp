@@ -9,6 +9,8 @@
 
 #include "xlstm/core/errors.h"
 #include "xlstm/core/progress.h"
+#include "xlstm/core/run_status.h"
+#include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 #include "xlstm/io/half.h"
 
@@ -24,6 +26,10 @@ at::ScalarType scalar_type(DType dtype, const std::string& tensor) {
   }
 }
 
+std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
+  return {static_cast<const std::byte*>(contiguous.const_data_ptr()), contiguous.nbytes()};
+}
+
 // Reads logical parameters into tensors of their final dtype.
 class Loader {
  public:
@@ -31,7 +37,7 @@ class Loader {
       : checkpoint_(checkpoint),
         ops_(ops),
         options_(options),
-        progress_("loading", static_cast<int64_t>(checkpoint.total_bytes()), options.progress) {}
+        progress_(RunPhase::kLoad, "loading", static_cast<int64_t>(checkpoint.total_bytes()), options.progress) {}
 
   // A vector or the gate projection: float32, placed on the device. Undefined when the parameter is absent.
   at::Tensor vector(const Parameter& parameter) {
@@ -51,6 +57,7 @@ class Loader {
 
  private:
   at::Tensor read(const Parameter& parameter, at::ScalarType dtype) {
+    throw_if_stopped();
     at::Tensor target = at::empty(parameter.shape, dtype);
     int64_t row = 0;
     for (const std::string& name : parameter.sources) {
@@ -60,7 +67,7 @@ class Loader {
       rows.copy_(wrap(source));
       // A narrower type may round a large value to infinity.
       const bool narrower = dtype != at::kFloat && dtype != scalar_type(source.dtype, name);
-      if (narrower && !at::isfinite(rows).all().item<bool>()) {
+      if (narrower && first_non_finite(dtype == at::kHalf ? DType::F16 : DType::BF16, bytes_of(rows))) {
         fail(ExitCode::kCheckpoint, cat("tensor ", name), checkpoint_.dir().string(),
              cat("values within the range of ", dtype == at::kHalf ? "float16" : "bfloat16"),
              "a larger one; use a wider --dtype");
@@ -160,7 +167,9 @@ Weights load_weights(const Checkpoint& checkpoint, const CheckpointLayout& layou
 Weights random_weights(const ModelDims& dims, int64_t num_blocks, const DeviceOps& ops, at::ScalarType dtype,
                        uint64_t seed) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  begin_phase(RunPhase::kLoad, 0);
   const auto matrix = [&](int64_t out, int64_t in, at::ScalarType type) {
+    throw_if_stopped();
     at::Tensor values = at::empty({out, in}, at::kFloat);
     values.normal_(0, 1.0 / std::sqrt(static_cast<double>(in)), generator);
     return Linear{out, in, values.to(type), {}};

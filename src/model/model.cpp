@@ -5,13 +5,14 @@
 #include <utility>
 
 #include "xlstm/core/errors.h"
+#include "xlstm/core/stop.h"
 
 namespace xlstm {
 
 Model::Model(const ModelDims& dims, Weights weights, ModelKernels kernels)
     : dims_(dims), weights_(std::move(weights)), kernels_(std::move(kernels)) {}
 
-void Model::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work) {
+void Model::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work, OnStop on_stop) {
   XLSTM_ASSERT(static_cast<int64_t>(ids.size()) == plan.rows() && plan.rows() <= work.rows());
   XLSTM_ASSERT(static_cast<int64_t>(plan.logit_rows().size()) <= work.logit_rows());
   const c10::InferenceMode no_autograd;
@@ -23,9 +24,10 @@ void Model::forward(const RowPlan& plan, std::span<const int64_t> ids, State& st
   ops.begin_pass(plan);
   ops.embed(weights_, ids, act);
   for (int64_t b = 0; b < num_blocks(); ++b) {
+    if (on_stop == OnStop::kAbandon) throw_if_stopped();
     const BlockWeights& block = weights_.blocks[static_cast<size_t>(b)];
     ops.mixer_in(block, rows, act);
-    cell(state.layer(b), act);
+    cell(state.layer(b), act, on_stop);
     ops.mixer_out(block, rows, act);
     ops.feed_forward(block, rows, act);
   }
@@ -33,10 +35,16 @@ void Model::forward(const RowPlan& plan, std::span<const int64_t> ids, State& st
   ops.end_pass();
 }
 
-void Model::cell(LayerState& state, const Activations& act) {
-  if (!step_spans_.empty()) kernels_.step->run({act, state, step_spans_});
-  if (!chunk_spans_.empty()) kernels_.chunkwise->run({act, state, chunk_spans_});
-  if (!tail_spans_.empty()) kernels_.sequence->run({act, state, tail_spans_});
+void Model::set_cell_kernels(CellKernels kernels) {
+  kernels_.cell = std::move(kernels);
+}
+
+void Model::cell(LayerState& state, const Activations& act, OnStop on_stop) {
+  const CellKernels& kernels = kernels_.cell;
+  const bool may_abandon = on_stop == OnStop::kAbandon;
+  if (!step_spans_.empty()) kernels.step->run({act, state, step_spans_, may_abandon});
+  if (!chunk_spans_.empty()) kernels.chunkwise->run({act, state, chunk_spans_, may_abandon});
+  if (!tail_spans_.empty()) kernels.sequence->run({act, state, tail_spans_, may_abandon});
 }
 
 void Model::split(const RowPlan& plan) {
@@ -48,7 +56,7 @@ void Model::split(const RowPlan& plan) {
       step_spans_.push_back(span);
       continue;
     }
-    const int64_t chunked = span.rows / kernels_.chunk_size * kernels_.chunk_size;
+    const int64_t chunked = span.rows / chunk_size() * chunk_size();
     if (chunked > 0) chunk_spans_.push_back({span.slot, span.first_row, chunked});
     if (chunked < span.rows) tail_spans_.push_back({span.slot, span.first_row + chunked, span.rows - chunked});
   }

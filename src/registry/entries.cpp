@@ -19,8 +19,13 @@ RegistryEntry cell(KernelFamily family, const char* key, const char* device, con
   return {{family, key, device, description}, std::move(make), {}};
 }
 
-std::unique_ptr<CellKernel> scheduled_on_cpu(const KernelRequest& request) {
-  return make_scheduled_chunkwise(request.dims, request.settings, make_cpu_tile_kernel(request.dims));
+using MakeScheduler = std::unique_ptr<Scheduler> (*)(ThreadPool&, const ScheduleSettings&);
+
+template <MakeScheduler make_scheduler>
+std::unique_ptr<CellKernel> scheduled_on_cpu(const KernelRequest& r) {
+  const BandShape shape{r.dims.num_heads, r.settings.heads_per_band, r.settings.chunk_size};
+  return make_scheduled_chunkwise(make_scheduler(r.pool, {shape, static_cast<int>(r.settings.workers)}),
+                                  make_cpu_tile_kernel(r.dims));
 }
 
 std::unique_ptr<CellKernel> cpu_chunkwise(const KernelRequest& request) {
@@ -35,10 +40,10 @@ std::vector<RegistryEntry> make_entries() {
       ops("cpu", "cpu", "SIMD, all threads",
           [](const KernelRequest& r, const at::Device&) { return make_cpu_ops(r.dims, r.pool); }),
 
-      cell(kChunkwise, "chunkwise--ray_compiled_steps", "cpu", "bands of heads as actors; tiles run serially",
-           scheduled_on_cpu),
-      cell(kChunkwise, "chunkwise--queued_compiled_steps", "cpu", "bands of heads on a queue; tiles run serially",
-           scheduled_on_cpu),
+      cell(kChunkwise, "chunkwise--ray_compiled_steps", "cpu", "an actor with a mailbox for each band of heads",
+           scheduled_on_cpu<make_actor_scheduler>),
+      cell(kChunkwise, "chunkwise--queued_compiled_steps", "cpu", "bands of heads on one shared queue",
+           scheduled_on_cpu<make_queued_scheduler>),
       cell(kChunkwise, "chunkwise--native", "any", "plain libtorch, float32, serial",
            [](const KernelRequest& r) { return make_native_chunkwise(r.dims, r.settings.chunk_size); }),
       cell(kChunkwise, "chunkwise--native_compiled", "cpu", "the device's fused kernel: chunkwise--cpu", cpu_chunkwise),

@@ -29,15 +29,19 @@ std::unique_ptr<DeviceOps> make_ops(const std::string& key, const std::string& d
   return find_entry(key, device, true).make_ops({dims, unused, pool}, torch_device(device));
 }
 
-ModelKernels make_kernels(const Resolution& resolution, const ModelDims& dims, const KernelSettings& settings,
-                          ThreadPool& pool) {
-  ModelKernels kernels;
-  kernels.ops = make_ops(resolution.ops, resolution.device, dims, pool);
+CellKernels make_cell_kernels(const Resolution& resolution, const ModelDims& dims, const KernelSettings& settings,
+                              ThreadPool& pool) {
+  CellKernels kernels;
   kernels.step = make_cell_kernel(resolution.step, resolution.device, dims, settings, pool);
   kernels.sequence = make_cell_kernel(resolution.sequence, resolution.device, dims, settings, pool);
   kernels.chunkwise = make_cell_kernel(resolution.chunkwise, resolution.device, dims, settings, pool);
   kernels.chunk_size = settings.chunk_size;
   return kernels;
+}
+
+ModelKernels make_kernels(const Resolution& resolution, const ModelDims& dims, const KernelSettings& settings,
+                          ThreadPool& pool) {
+  return {make_ops(resolution.ops, resolution.device, dims, pool), make_cell_kernels(resolution, dims, settings, pool)};
 }
 
 at::Device torch_device(const std::string& device) {

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 
 #include "src/registry/entries.h"
+#include "xlstm/config/backend_names.h"
 #include "xlstm/core/cpu_features.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
@@ -37,24 +37,6 @@ const FamilyNames& names_of(KernelFamily family) {
   }
 }
 
-// Names from other programs for the same mathematics.
-std::string unalias(const std::string& name) {
-  if (name.starts_with("native_stablef_")) return "native";
-  static const std::map<std::string, std::string> aliases = {{"native_autograd", "native"},
-                                                             {"native_custbw", "native"},
-                                                             {"native_compiled_autograd", "native_compiled"},
-                                                             {"native_compiled_xl", "native_compiled"},
-                                                             {"metal_autograd", "metal"},
-                                                             {"metal_custbw", "metal"}};
-  const auto alias = aliases.find(name);
-  return alias == aliases.end() ? name : alias->second;
-}
-
-// The backend that a device's compiled kernels are registered under.
-std::string compiled_backend(const std::string& kind) {
-  return kind == "mps" ? "metal" : kind;
-}
-
 // Keys of a family that run on a device kind, for error messages.
 std::string runnable(KernelFamily family, const std::string& kind) {
   std::vector<std::string> keys;
@@ -69,7 +51,7 @@ std::string resolve_key(KernelFamily family, const std::string& requested, const
   const std::string kind = device_kind(device);
   std::string name = requested;
   if (!names.prefix.empty() && name.starts_with(names.prefix)) name.erase(0, names.prefix.size());
-  name = unalias(name);
+  name = unalias_backend(name);
   if (name == "auto") name = compiled_backend(kind);
   if (std::find(names.known.begin(), names.known.end(), name) == names.known.end()) {
     std::vector<std::string> choices = names.known;
@@ -126,7 +108,7 @@ std::string resolve_dtype(const std::string& requested, const std::string& devic
 void check_scheduling(const RuntimeOpts& opts, const Resolution& r) {
   if (r.chunkwise == "chunkwise--ray_compiled_steps" && opts.ray_local_mode == 0) {
     fail(ExitCode::kDevice, "ray_local_mode", "configuration", "1, actors inside this process",
-         "0, and this version cannot join a Ray cluster");
+         "0, which needs a running Ray cluster and a worker process that joins it; this version has none");
   }
   if (device_kind(r.device) == "mps" && opts.streams > 1) {
     fail(ExitCode::kDevice, "streams", "device mps", "0 or 1: it has one stream", std::to_string(opts.streams));

@@ -1,33 +1,34 @@
 #include "src/registry/scheduled_chunkwise.h"
 
+#include <functional>
 #include <utility>
 
-#include "xlstm/schedule/band_plan.h"
+#include "xlstm/core/stop.h"
 
 namespace xlstm {
 namespace {
 
 class ScheduledChunkwise : public CellKernel {
  public:
-  ScheduledChunkwise(const BandShape& shape, std::unique_ptr<TileKernel> tiles)
-      : shape_(shape), tiles_(std::move(tiles)) {}
+  ScheduledChunkwise(std::unique_ptr<Scheduler> scheduler, std::unique_ptr<TileKernel> tiles)
+      : scheduler_(std::move(scheduler)), tiles_(std::move(tiles)) {}
 
   void run(const CellArgs& args) override {
-    const std::unique_ptr<TileRunner> runner = tiles_->bind(args);
-    run_serially(BandPlan(args.spans, shape_), *runner);
+    scheduler_->run(args.spans, tiles_->bind(args), args.may_abandon ? stop_check_ : no_check_);
   }
 
  private:
-  BandShape shape_;
+  const std::function<void()> stop_check_ = throw_if_stopped;
+  const std::function<void()> no_check_;
+  std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<TileKernel> tiles_;
 };
 
 }  // namespace
 
-std::unique_ptr<CellKernel> make_scheduled_chunkwise(const ModelDims& dims, const KernelSettings& settings,
+std::unique_ptr<CellKernel> make_scheduled_chunkwise(std::unique_ptr<Scheduler> scheduler,
                                                      std::unique_ptr<TileKernel> tiles) {
-  const BandShape shape{dims.num_heads, settings.heads_per_band, settings.chunk_size};
-  return std::make_unique<ScheduledChunkwise>(shape, std::move(tiles));
+  return std::make_unique<ScheduledChunkwise>(std::move(scheduler), std::move(tiles));
 }
 
 }  // namespace xlstm

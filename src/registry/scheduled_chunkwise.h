@@ -5,12 +5,11 @@
 
 #include "kernels/cell.h"
 #include "kernels/tile.h"
-#include "xlstm/registry/make_kernels.h"
+#include "xlstm/schedule/scheduler.h"
 
 namespace xlstm {
 
-[[nodiscard]] std::unique_ptr<CellKernel> make_scheduled_chunkwise(const ModelDims& dims,
-                                                                   const KernelSettings& settings,
+[[nodiscard]] std::unique_ptr<CellKernel> make_scheduled_chunkwise(std::unique_ptr<Scheduler> scheduler,
                                                                    std::unique_ptr<TileKernel> tiles);
 
 }  // namespace xlstm

@@ -6,10 +6,11 @@
 #include <algorithm>
 #include <utility>
 
+#include "xlstm/core/cache_request.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/str.h"
-#include "xlstm/registry/make_kernels.h"
+#include "xlstm/registry/device_memory.h"
 
 namespace xlstm {
 
@@ -23,8 +24,16 @@ Engine::Engine(const RuntimeOpts& opts, Resolution resolution)
   pool_ = std::make_unique<ThreadPool>(resolution_.threads, [] { at::set_num_threads(1); });
 }
 
-ModelKernels Engine::kernels(const RuntimeOpts& opts, const ModelDims& dims) {
-  return make_kernels(resolution_, dims, {opts.chunk_size, opts.heads_per_band}, *pool_);
+KernelSettings Engine::kernel_settings(const RuntimeOpts& opts) const {
+  return {opts.chunk_size, opts.heads_per_band, resolution_.workers};
+}
+
+void Engine::reschedule(const RuntimeOpts& opts, const Resolution& resolution) {
+  XLSTM_ASSERT(resolution.device == resolution_.device && resolution.ops == resolution_.ops);
+  XLSTM_ASSERT(resolution.weight_dtype == resolution_.weight_dtype && resolution.threads == resolution_.threads);
+  resolution_ = resolution;
+  prefill_segment_ = opts.prefill_segment;
+  model_->set_cell_kernels(make_cell_kernels(resolution_, dims(), kernel_settings(opts), *pool_));
 }
 
 void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels) {
@@ -32,12 +41,26 @@ void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels)
   workspace_ = std::make_unique<Workspace>(dims, torch_device(resolution_.device));
 }
 
-Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const std::filesystem::path& directory) {
+EstimateRequest Engine::estimate_request(const RuntimeOpts& opts, const EngineSettings& settings) const {
+  EstimateRequest request = xlstm::estimate_request(opts, resolution_, settings.longest_prompt);
+  request.slots = settings.slots;
+  return request;
+}
+
+void Engine::require_memory(const MemoryEstimate& estimate, const RuntimeOpts& opts,
+                            const EngineSettings& settings) const {
+  const MemorySample now = {make_system_reader()->read(), read_device_memory(resolution_.device)};
+  require_room(estimate, now, opts, settings.force);
+}
+
+Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const std::filesystem::path& directory,
+                    const EngineSettings& settings) {
   Engine engine(opts, resolution);
   const Checkpoint checkpoint(directory);
   const CheckpointLayout layout = resolve_layout(checkpoint);
+  engine.require_memory(estimate_memory(layout, engine.estimate_request(opts, settings)), opts, settings);
   const ModelDims dims = dims_of(layout.config);
-  ModelKernels kernels = engine.kernels(opts, dims);
+  ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
   Weights weights =
       load_weights(checkpoint, layout, *kernels.ops, {torch_dtype(resolution.weight_dtype), opts.progress});
   engine.build(dims, std::move(weights), std::move(kernels));
@@ -56,9 +79,10 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
 }
 
 Engine Engine::synthetic(const RuntimeOpts& opts, const Resolution& resolution, const ModelDims& dims,
-                         int64_t num_blocks) {
+                         int64_t num_blocks, const EngineSettings& settings) {
   Engine engine(opts, resolution);
-  ModelKernels kernels = engine.kernels(opts, dims);
+  engine.require_memory(estimate_memory(dims, num_blocks, engine.estimate_request(opts, settings)), opts, settings);
+  ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
   Weights weights = random_weights(dims, num_blocks, *kernels.ops, torch_dtype(resolution.weight_dtype), /*seed=*/0);
   engine.build(dims, std::move(weights), std::move(kernels));
   return engine;
@@ -89,10 +113,16 @@ State Engine::make_state(int64_t slots) const {
   return State(dims(), {model_->num_blocks(), slots, torch_dtype(state_dtype_), torch_device(resolution_.device)});
 }
 
-std::span<const float> Engine::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state) {
+std::span<const float> Engine::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
+                                       OnStop on_stop) {
   const auto logit_rows = static_cast<int64_t>(plan.logit_rows().size());
+  if (take_empty_cache_request()) {
+    host_logits_ = at::Tensor();
+    workspace_ = std::make_unique<Workspace>(dims(), torch_device(resolution_.device));
+    empty_device_cache(resolution_.device);
+  }
   workspace_->reserve(plan.rows(), logit_rows);
-  model_->forward(plan, ids, state, *workspace_);
+  model_->forward(plan, ids, state, *workspace_, on_stop);
   if (logit_rows == 0) return {};
   host_logits_ = workspace_->logits.narrow(0, 0, logit_rows).to(at::kCPU);
   return {host_logits_.const_data_ptr<float>(), static_cast<size_t>(host_logits_.numel())};

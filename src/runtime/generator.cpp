@@ -6,6 +6,8 @@
 #include <optional>
 
 #include "xlstm/core/errors.h"
+#include "xlstm/core/run_status.h"
+#include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 
 namespace xlstm {
@@ -72,19 +74,34 @@ GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts&
     fail(ExitCode::kUsage, "prompt", "command line", "at least one token", "none");
   }
 
+  const size_t before = sequence.ids().size();
   const Clock::time_point start = Clock::now();
   const LogitSink keep = [&](std::span<const float> rows) { append(result.prompt_logits, rows); };
-  sequence.feed(request.prompt, request.keep_logits ? keep : LogitSink());
+  sequence.feed(request.prompt, request.keep_logits ? keep : LogitSink(), request.on_stop);
   Clock::time_point previous = Clock::now();
   result.prefill_seconds = seconds_between(start, previous);
 
+  if (sequence.has_pending()) {
+    const size_t dropped = request.prompt.size() - (sequence.ids().size() - before);
+    result.prompt_ids.resize(result.prompt_ids.size() - dropped - 1);
+    result.finish = FinishReason::kInterrupted;
+    return result;
+  }
+
   const int64_t limit = opts.max_new_tokens < 0 ? std::numeric_limits<int64_t>::max() : opts.max_new_tokens;
+  begin_phase(RunPhase::kDecode, std::max<int64_t>(0, opts.max_new_tokens));
   for (int64_t step = 0; step < limit; ++step) {
-    if (sequence.has_pending()) sequence.feed({});
+    if (stop_requested()) {
+      result.finish = FinishReason::kInterrupted;
+      break;
+    }
+    if (sequence.has_pending()) sequence.feed({}, {}, OnStop::kFinish);
     if (request.keep_logits) append(result.logits, sequence.logits());
     const int64_t id = sampler.sample(sequence.logits(), sequence.ids(), /*sequence=*/0, sequence.ids().size());
     sequence.append_pending(id);
     result.ids.push_back(id);
+    run_counters().done.store(step + 1, std::memory_order_relaxed);
+    run_counters().decoded_tokens.fetch_add(1, std::memory_order_relaxed);
     const Clock::time_point now = Clock::now();
     if (step > 0) {
       result.decode_seconds += seconds_between(previous, now);
@@ -97,7 +114,7 @@ GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts&
       break;
     }
     if (!go_on) {
-      result.finish = FinishReason::kStopped;
+      result.finish = FinishReason::kStopString;
       break;
     }
   }

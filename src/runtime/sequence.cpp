@@ -1,37 +1,49 @@
 #include "xlstm/runtime/sequence.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "xlstm/core/errors.h"
 #include "xlstm/core/progress.h"
+#include "xlstm/core/run_status.h"
+#include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 
 namespace xlstm {
 
 Sequence::Sequence(Engine& engine) : engine_(engine), state_(engine.make_state(1)) {}
 
-void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row) {
+void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row, OnStop on_stop) {
   engine_.require_ids(ids, "prompt");
   ids_.insert(ids_.end(), ids.begin(), ids.end());
   const int64_t segment = engine_.segment_rows(static_cast<bool>(every_row));
   const auto total = static_cast<int64_t>(ids_.size());
   const int64_t to_feed = total - static_cast<int64_t>(fed_);
-  Progress progress("prefill", to_feed, engine_.show_progress() && to_feed > 1 && !every_row);
+  const bool prefill = to_feed > 1;
+  std::optional<Progress> progress;  // one token is a decode step
+  if (prefill) progress.emplace(RunPhase::kPrefill, "prefill", to_feed, engine_.show_progress() && !every_row);
   while (has_pending()) {
+    if (prefill && stop_requested() && fed_ > 0) {
+      if (on_stop == OnStop::kAbandon) throw_if_stopped();
+      ids_.resize(fed_ + 1);
+      return;
+    }
     const auto begin = static_cast<int64_t>(fed_);
     const int64_t rows = std::min(segment, total - begin);
     const bool last = begin + rows == total;
     plan_.clear();
     plan_.add(/*slot=*/0, rows, every_row ? LogitRows::kAll : last ? LogitRows::kLast : LogitRows::kNone);
     const std::span<const float> logits =
-        engine_.forward(plan_, std::span(ids_).subspan(fed_, static_cast<size_t>(rows)), state_);
+        engine_.forward(plan_, std::span(ids_).subspan(fed_, static_cast<size_t>(rows)), state_, on_stop);
     fed_ += static_cast<size_t>(rows);
     if (every_row) every_row(logits);
     if (last) {
       const auto vocab = static_cast<size_t>(engine_.dims().vocab_size);
       logits_.assign(logits.end() - static_cast<std::ptrdiff_t>(vocab), logits.end());
     }
-    progress.advance(rows);
+    if (!prefill) continue;
+    progress->advance(rows);
+    run_counters().prompt_tokens.fetch_add(rows, std::memory_order_relaxed);
   }
 }
 

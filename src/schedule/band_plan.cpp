@@ -1,6 +1,7 @@
 #include "xlstm/schedule/band_plan.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "xlstm/core/errors.h"
 
@@ -24,6 +25,28 @@ Tile BandPlan::tile(const Band& band, int64_t index) const {
   const int64_t begin = index * chunk_size_;
   const int64_t end = std::min(begin + chunk_size_, span_rows_[static_cast<size_t>(band.span)]);
   return {band.span, band.head_begin, band.head_end, begin, end};
+}
+
+bool BandPlan::fits(std::span<const Span> spans) const {
+  return std::equal(spans.begin(), spans.end(), span_rows_.begin(), span_rows_.end(),
+                    [](const Span& span, int64_t rows) { return span.rows == rows; });
+}
+
+std::vector<std::vector<size_t>> place_bands(const std::vector<Band>& bands, int workers) {
+  XLSTM_ASSERT(workers >= 1);
+  std::vector<size_t> order(bands.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  const auto work = [&](size_t band) { return bands[band].work(bands[band].tiles); };
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return work(a) > work(b); });
+
+  std::vector<std::vector<size_t>> placed(static_cast<size_t>(workers));
+  std::vector<int64_t> loads(placed.size(), 0);
+  for (const size_t band : order) {
+    const auto least = static_cast<size_t>(std::min_element(loads.begin(), loads.end()) - loads.begin());
+    placed[least].push_back(band);
+    loads[least] += work(band);
+  }
+  return placed;
 }
 
 void run_serially(const BandPlan& plan, const TileRunner& runner) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "src/selftest/kernel_cases.h"
+#include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 #include "xlstm/core/thread_pool.h"
 #include "xlstm/runtime/engine.h"
@@ -42,6 +43,7 @@ std::vector<SelftestCase> run_selftest(const SelftestRequest& request) {
   const c10::InferenceMode no_autograd;
   std::vector<SelftestCase> cases;
   const CaseSink sink = [&](SelftestCase result) {
+    throw_if_stopped();
     if (request.on_case) request.on_case(result);
     cases.push_back(std::move(result));
   };

@@ -43,7 +43,6 @@ TEST(Bench, ReportsARowPerTestLengthAndBatch) {
   request.opts.device = "cpu";
   request.opts.dtype = "float32";
   request.opts.chunk_size = 16;
-  request.resolution = resolve(request.opts);
   request.shape = "E=32,blocks=1,heads=2,vocab=50";
   request.n_prompt = {0, 20, 40};
   request.n_gen = {4};

@@ -207,7 +207,8 @@ TEST(Mistakes, InCommandsAreAnsweredWithTheNearestOneOrAll) {
   expect_refused(
       {{{"bensh"}, {"command (command line)", "did you mean bench?", "\"bensh\""}},
        {{"tokenise", "-p", "x"}, {"did you mean tokenize?"}},
-       {{"Once", "upon"}, {"did you forget -p", "info, bench, selftest, perplexity, tokenize, check", "\"Once\""}},
+       {{"Once", "upon"},
+        {"did you forget -p", "info, bench, selftest, tune, perplexity, tokenize, check, monitor", "\"Once\""}},
        {{"--", "x"}, {"did you forget -p", "\"x\""}},
        {{"--use-best", "false"}, {"\"false\""}},
        {{"-"}, {"\"-\""}},
@@ -233,8 +234,8 @@ TEST(Commands, TakeConfigurationBeforeAndAfterTheirName) {
   EXPECT_TRUE(a.json);
   EXPECT_THAT(a.model, Optional(std::string("dir")));
   EXPECT_EQ(a.layers.flags, json({{"chunk_size", 16}, {"seed", 1}}));
-  for (const char* command : {"info", "bench", "selftest", "tokenize", "check"}) {
-    EXPECT_EQ(parse({command, "--device", "cpu", "-t", "2"}).layers.flags, json({{"device", "cpu"}, {"threads", 2}}));
+  for (const char* command : {"info", "bench", "selftest", "tune", "tokenize", "check", "monitor"}) {
+    EXPECT_EQ(parse({command, "--device", "cpu", "-s", "2"}).layers.flags, json({{"device", "cpu"}, {"seed", 2}}));
     EXPECT_EQ(parse({command}).command, command);
   }
 }

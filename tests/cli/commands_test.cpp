@@ -197,6 +197,16 @@ TEST(Check, ListsTensorsAndSaysThatNothingIsMissing) {
   EXPECT_TRUE(report["problems"].empty());
 }
 
+TEST(Check, SaysWhatFetchesAModelThatIsNotHere) {
+  const ProgramResult name = run({"check", "NX-AI/xLSTM-7b"});
+  EXPECT_EQ(name.exit_code, 3);
+  EXPECT_THAT(last_line(name.err), HasSubstr("scripts/download_model.sh NX-AI/xLSTM-7b --to DIR"));
+  const TempDir empty;
+  const ProgramResult directory = run({"check", empty.path().string()});
+  EXPECT_EQ(directory.exit_code, 3);
+  EXPECT_THAT(last_line(directory.err), HasSubstr("--to " + empty.path().string()));
+}
+
 TEST(Check, NamesWhatIsWrongAndExits3) {
   const TempDir dir;
   std::filesystem::copy(goldens() / "zoo/single_f32", dir.path(), std::filesystem::copy_options::recursive);

@@ -141,9 +141,18 @@ TEST(Generate, WarnsThatAStateOfAnotherTypeMayContinueDifferently) {
 
 TEST(Generate, WarnsAboutSettingsThatHaveNoEffectWhereverTheyComeFrom) {
   const TempDir dir;
-  const std::string config = dir.file("c.json", "{\"mem_log\": \"x.csv\", \"workers\": 0}").string();
-  const std::string err = run({"-p", "x", "-n", "1", "--config", config, "--streams", "2"}).err;
-  EXPECT_THAT(err, HasSubstr("without effect in this version: streams, mem_log\n"));
+  const std::string config =
+      dir.file("c.json", "{\"ray_keep_alive\": 1, \"ray_dashboard\": 1, \"workers\": 0}").string();
+  const std::vector<std::string> plain = {"-p", "x", "-n", "1", "--device", "cpu"};
+  const auto warning = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), plain.begin(), plain.end());
+    return run(more).err;
+  };
+  EXPECT_THAT(warning({"--config", config, "--streams", "2"}),
+              HasSubstr("without effect: streams on cpu; ray_dashboard, ray_keep_alive with ray_local_mode 1\n"));
+  EXPECT_THAT(warning({"--chunkwise-backend", "cpu", "--workers", "3"}),
+              HasSubstr("without effect: workers with chunkwise--cpu\n"));
+  EXPECT_THAT(warning({"--workers", "3", "--heads-per-band", "2"}), Not(HasSubstr("without effect")));
   EXPECT_THAT(run({"-p", "x", "-n", "1"}).err, Not(HasSubstr("without effect")));
 }
 

@@ -5,6 +5,7 @@
 
 #include "tests/config/config_tree.h"
 #include "tests/support/temp_dir.h"
+#include "xlstm/config/backend_names.h"
 
 namespace xlstm {
 namespace {
@@ -81,6 +82,16 @@ TEST(Names, AreShortened) {
   EXPECT_EQ(device_kind("cpu"), "cpu");
   EXPECT_EQ(short_backend("chunkwise--ray_compiled_steps"), kRay);
   EXPECT_EQ(short_backend("native"), "native");
+}
+
+TEST(Names, OfOneBackendAreOne) {
+  for (const char* name : {"auto", "cpu", "native_compiled", "chunkwise--native_compiled_xl"}) {
+    EXPECT_EQ(canonical_backend(name, "cpu"), "cpu") << name;
+  }
+  EXPECT_EQ(canonical_backend("native_compiled", "mps"), canonical_backend("metal_custbw", "mps"));
+  EXPECT_EQ(canonical_backend("native_stablef_x", "cpu"), "native");
+  EXPECT_EQ(canonical_backend("ray", "cpu"), canonical_backend("chunkwise--ray_compiled_steps", "cpu"));
+  EXPECT_NE(canonical_backend("queued", "cpu"), canonical_backend("ray", "cpu"));
 }
 
 }  // namespace

@@ -110,6 +110,19 @@ TEST_F(TunedResult, MatchesTheShortNameOfTheRequestedBackend) {
   EXPECT_EQ(chunk_size(), 33);
 }
 
+TEST_F(TunedResult, MatchesEveryNameOfTheSameBackend) {
+  for (const char* requested : {"auto", "cpu", "native_compiled", "native_compiled_autograd"}) {
+    for (const char* recorded : {"cpu", "native_compiled", "chunkwise--native_compiled_xl"}) {
+      SCOPED_TRACE(std::string(requested) + " finds " + recorded);
+      tree.request.flags["chunkwise_backend"] = requested;
+      tree.best("one", std::string(R"({"chunk_size": 33, "backend": ")") + recorded + "\"}");
+      EXPECT_EQ(chunk_size(), 33);
+    }
+  }
+  tree.request.flags["chunkwise_backend"] = "native_autograd";
+  EXPECT_EQ(chunk_size(), 7) << "native is another one";
+}
+
 TEST_F(TunedResult, MatchesAnyModelIfTheModelIsUnknown) {
   tree.request.model.reset();
   tree.best("one", R"({"chunk_size": 33, "device": "cpu", "backend": "ray", "model": {"embedding_dim": 1}})");

@@ -73,7 +73,7 @@ TEST(Progress, DrawsNothingWhenStderrIsNoTerminal) {
   testing::internal::CaptureStderr();
   EXPECT_FALSE(stderr_is_terminal());
   {
-    Progress progress("load", 10, true);
+    Progress progress(RunPhase::kLoad, "load", 10, true);
     work(4);
     progress.advance(5);
   }
@@ -85,7 +85,7 @@ TEST(Progress, DrawsLabelBarAndPercentOnATerminalAndErasesTheLine) {
   if (!terminal.ready()) GTEST_SKIP() << "no pseudo-terminal here";
   EXPECT_TRUE(stderr_is_terminal());
   {
-    Progress progress("load", 200, true);
+    Progress progress(RunPhase::kLoad, "load", 200, true);
     work(4);
     progress.advance(84);
   }
@@ -100,7 +100,7 @@ TEST(Progress, DrawsNothingWhenDisabled) {
   TerminalStderr terminal;
   if (!terminal.ready()) GTEST_SKIP() << "no pseudo-terminal here";
   {
-    Progress progress("load", 10, false);
+    Progress progress(RunPhase::kLoad, "load", 10, false);
     work(4);
     progress.advance(10);
   }
@@ -112,7 +112,7 @@ TEST(Progress, RedrawsAtMostTenTimesASecond) {
   if (!terminal.ready()) GTEST_SKIP() << "no pseudo-terminal here";
   const auto start = std::chrono::steady_clock::now();
   {
-    Progress progress("x", 1'000'000, true);
+    Progress progress(RunPhase::kLoad, "x", 1'000'000, true);
     while (std::chrono::steady_clock::now() - start < std::chrono::milliseconds(350)) progress.advance(1);
   }
   const auto elapsed = std::chrono::steady_clock::now() - start;
@@ -127,7 +127,7 @@ TEST(Progress, MoreThanTheTotalIsShownAsAll) {
   TerminalStderr terminal;
   if (!terminal.ready()) GTEST_SKIP() << "no pseudo-terminal here";
   {
-    Progress progress("load", 0, true);
+    Progress progress(RunPhase::kLoad, "load", 0, true);
     work(4);
     progress.advance(50);
   }

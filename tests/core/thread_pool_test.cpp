@@ -8,6 +8,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdio>
+#include <memory>
 #include <numeric>
 #include <set>
 #include <stdexcept>
@@ -256,6 +257,70 @@ TEST(ThreadPool, TwoPoolsWorkBesideEachOther) {
     for (int i = 0; i < 100; ++i) inner.run([&](int) { ++calls; });
   });
   EXPECT_EQ(calls, 400);
+}
+
+std::set<std::thread::id> threads_of(ThreadPool& pool) {
+  std::vector<std::thread::id> threads(static_cast<size_t>(pool.size()));
+  std::atomic<int> begun{0};
+  pool.run([&](int member) {
+    threads[static_cast<size_t>(member)] = std::this_thread::get_id();
+    ++begun;
+    while (begun < pool.size()) std::this_thread::yield();
+  });
+  return {threads.begin(), threads.end()};
+}
+
+TEST(ThreadPoolTeams, SmallerAndLargerTeamsUseTheSameThreads) {
+  std::atomic<int> starts{0};
+  ThreadPool host(3, [&] { ++starts; });
+  ThreadPool smaller(host, 2);
+  ThreadPool larger(host, 5);
+  ThreadPool alone(host, 0);
+  EXPECT_EQ(host.size(), 3);
+  EXPECT_EQ(smaller.size(), 2);
+  EXPECT_EQ(larger.size(), 5);
+  EXPECT_EQ(alone.size(), 1);
+  const auto all = threads_of(larger);
+  EXPECT_EQ(all.size(), 5U);
+  for (ThreadPool* pool : {&host, &smaller, &alone}) {
+    const auto some = threads_of(*pool);
+    EXPECT_EQ(some.size(), static_cast<size_t>(pool->size()));
+    EXPECT_TRUE(std::includes(all.begin(), all.end(), some.begin(), some.end()));
+  }
+  EXPECT_EQ(starts, 4) << "on_start runs on the added threads too, once";
+}
+
+TEST(ThreadPoolTeams, TurnsOfDifferentSizesLoseNoPartAndRunNoneTwice) {
+  ThreadPool host(2);
+  ThreadPool larger(host, 6);
+  ThreadPool smaller(host, 3);
+  const std::vector<ThreadPool*> pools = {&host, &larger, &smaller, &larger, &host, &host};
+  std::vector<int> calls(6, 0);
+  std::vector<int> expected(6, 0);
+  for (size_t job = 0; job < 6000; ++job) {
+    ThreadPool& pool = *pools[job % pools.size()];
+    pool.run([&](int member) { ++calls[static_cast<size_t>(member)]; });
+    for (int member = 0; member < pool.size(); ++member) ++expected[static_cast<size_t>(member)];
+    if (job % 1000 == 0) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // the workers fall asleep
+  }
+  EXPECT_EQ(calls, expected);
+}
+
+TEST(ThreadPoolTeams, PoolsThatShareThreadsMayGoInAnyOrder) {
+  auto host = std::make_unique<ThreadPool>(2);
+  ThreadPool team(*host, 4);
+  { const ThreadPool unused(*host, 3); }
+  host.reset();
+  EXPECT_EQ(threads_of(team).size(), 4U);
+}
+
+TEST(ThreadPoolTeams, UsingBothAtTheSameTimeIsAnInternalError) {
+  ThreadPool host(2);
+  ThreadPool team(host, 3);
+  expect_error([&] { host.run([&](int) { team.run([](int) {}); }); }, ExitCode::kInternal, {"thread_pool.cpp"});
+  expect_error([&] { host.run([&](int) { const ThreadPool third(host, 2); }); }, ExitCode::kInternal,
+               {"thread_pool.cpp"});
+  EXPECT_EQ(threads_of(team).size(), 3U);
 }
 
 TEST(ThreadPool, AvailableCoresIsAtLeastOne) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "tests/io/io_test_support.h"
+#include "xlstm/core/str.h"
 
 namespace xlstm {
 namespace {
@@ -73,13 +74,32 @@ TEST(Checkpoint, StaysUsableAfterAMove) {
 
 TEST(Checkpoint, AHubNameSaysHowToDownload) {
   EXPECT_THAT(open_error("NX-AI/xLSTM-7b"),
-              AllOf(HasSubstr("NX-AI/xLSTM-7b"), HasSubstr("hf download NX-AI/xLSTM-7b --local-dir")));
+              AllOf(HasSubstr("NX-AI/xLSTM-7b"), HasSubstr("scripts/download_model.sh NX-AI/xLSTM-7b --to DIR")));
   EXPECT_THAT(open_error("/no/such/place"), AllOf(HasSubstr("nothing at this path"), Not(HasSubstr("download"))));
   EXPECT_THAT(open_error("./missing"), Not(HasSubstr("download")));
   TempDir dir;
   fs::create_directories(dir / "models");
   const fs::path typo = fs::relative(dir / "models").parent_path() / "models/xlstm-tale";
   EXPECT_THAT(open_error(typo), Not(HasSubstr("download"))) << "a misspelt name in a directory that exists";
+}
+
+TEST(Checkpoint, ADirectoryThatLacksFilesSaysWhatFetchesThem) {
+  TempDir parent;
+  const fs::path dir = parent / "it's here";
+  fs::create_directory(dir);
+  const std::string command =
+      cat("scripts/download_model.sh OWNER/NAME --to '", parent.path().string(), "/it'\\''s here' fetches");
+  EXPECT_THAT(open_error(dir), AllOf(HasSubstr("an empty directory"), HasSubstr(command)));
+  write_bytes(dir / "config.json", "{}");
+  EXPECT_THAT(open_error(dir), AllOf(HasSubstr("none of them"), HasSubstr(command)));
+  write_index(dir, {{"a", "s1.safetensors"}});
+  EXPECT_THAT(open_error(dir), AllOf(HasSubstr("no s1.safetensors"), HasSubstr(command)));
+  fs::remove(dir / "model.safetensors.index.json");
+  write_shard(dir / "model_1.safetensors", {"a"});
+  EXPECT_THAT(open_error(dir), AllOf(HasSubstr("no model_0.safetensors"), HasSubstr(command)));
+  write_shard(dir / "model_0.safetensors", {"b"});
+  fs::remove(dir / "config.json");
+  EXPECT_THAT(open_error(dir), AllOf(HasSubstr("config.json"), HasSubstr(command)));
 }
 
 TEST(Checkpoint, AFileInsteadOfADirectoryIsExplained) {

@@ -293,14 +293,14 @@ TEST_P(CpuCellTest, TilesInAnyAllowedOrderGiveTheChunkwiseKernelsBits) {
   Result actual{copy_of(input.act, dims), copy_of(input.state)};
   const CellArgs args{actual.act, actual.state, spans};
   const auto kernel = make_cpu_tile_kernel(dims);
-  const auto runner = kernel->bind(args);
+  const TileRunner& runner = kernel->bind(args);
   // One thread per head of a span and two heads together, last span first.
   std::vector<std::thread> threads;
   for (const auto& [span, begin, end] :
        std::vector<std::array<int64_t, 3>>{{1, 2, 3}, {1, 0, 2}, {0, 0, 1}, {0, 1, 3}}) {
     threads.emplace_back([&, span = span, begin = begin, end = end] {
       for (int64_t token = 0; token < spans[static_cast<size_t>(span)].rows; token += 16) {
-        runner->run({span, begin, end, token, token + 16});
+        runner.run({span, begin, end, token, token + 16});
       }
     });
   }
@@ -315,10 +315,11 @@ TEST_P(CpuCellTest, TilesOfUnequalLengthFollowTheRecurrence) {
   const Result input{random.activations(dims, 111), random.state(dims, kSlots)};
   Result result{copy_of(input.act, dims), copy_of(input.state)};
   const CellArgs args{result.act, result.state, spans};
-  const auto runner = make_cpu_tile_kernel(dims)->bind(args);
+  const auto kernel = make_cpu_tile_kernel(dims);
+  const TileRunner& runner = kernel->bind(args);
   int64_t begin = 0;
   for (const int64_t length : {1, 2, 3, 5, 17, 64, 19}) {
-    runner->run({0, 0, 2, begin, begin + length});
+    runner.run({0, 0, 2, begin, begin + length});
     begin += length;
   }
   ASSERT_EQ(begin, 111);

@@ -113,7 +113,7 @@ TEST_F(GeneratorTest, StopsWhereTheCallerSays) {
   request.on_token = [&](int64_t) { return ++seen < 3; };
   const GenerationResult result = generate(sequence, engine_, opts, request);
   EXPECT_EQ(result.ids.size(), 3U);
-  EXPECT_EQ(result.finish, FinishReason::kStopped);
+  EXPECT_EQ(result.finish, FinishReason::kStopString);
 }
 
 TEST_F(GeneratorTest, RefusesToStartFromNothing) {

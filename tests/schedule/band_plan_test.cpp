@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <vector>
 
@@ -79,6 +80,56 @@ TEST(BandPlan, CoversEveryHeadAndTokenOnceInOrderForRandomSizes) {
     const CoverageRunner runner(spans, heads);
     run_serially(BandPlan(spans, shape), runner);
     runner.expect_complete();
+  }
+}
+
+TEST(BandPlan, FitsSpansOfEqualLengthsWhereverTheyLie) {
+  const BandPlan plan(std::vector<Span>{{0, 0, 16}, {1, 16, 8}},
+                      {.num_heads = 2, .heads_per_band = 1, .chunk_size = 8});
+  EXPECT_TRUE(plan.fits(std::vector<Span>{{5, 100, 16}, {3, 0, 8}}));
+  EXPECT_FALSE(plan.fits(std::vector<Span>{{0, 0, 16}, {1, 16, 9}}));
+  EXPECT_FALSE(plan.fits(std::vector<Span>{{0, 0, 16}}));
+  EXPECT_FALSE(plan.fits(std::vector<Span>{{0, 0, 16}, {1, 16, 8}, {2, 24, 8}}));
+}
+
+TEST(PlaceBands, PutsTheLargestOntoTheLeastLoaded) {
+  // Work 8, 6, 4, 3, 1 (tiles times heads).
+  const std::vector<Band> bands = {{0, 0, 1, 3}, {1, 0, 2, 4}, {2, 0, 1, 1}, {3, 0, 2, 3}, {4, 0, 4, 1}};
+  EXPECT_EQ(place_bands(bands, 2), (std::vector<std::vector<size_t>>{{1, 0}, {3, 4, 2}}));
+  EXPECT_EQ(place_bands(bands, 1), (std::vector<std::vector<size_t>>{{1, 3, 4, 0, 2}}));
+}
+
+TEST(PlaceBands, PlacesEachBandOnceAndEvenlyForRandomSizes) {
+  std::mt19937 random(3);
+  const auto pick = [&](int64_t low, int64_t high) {
+    return std::uniform_int_distribution<int64_t>(low, high)(random);
+  };
+  for (int round = 0; round < 200; ++round) {
+    std::vector<Band> bands(static_cast<size_t>(pick(0, 20)));
+    int64_t largest = 0;
+    for (Band& band : bands) {
+      band = {0, 0, pick(1, 4), pick(0, 50)};
+      largest = std::max(largest, band.work(band.tiles));
+    }
+    const auto workers = static_cast<size_t>(pick(1, 12));
+    const auto placed = place_bands(bands, static_cast<int>(workers));
+    ASSERT_EQ(placed.size(), workers);
+    std::vector<int> times(bands.size(), 0);
+    std::vector<int64_t> loads;
+    for (const auto& own : placed) {
+      int64_t load = 0;
+      for (size_t i = 0; i < own.size(); ++i) {
+        ++times[own[i]];
+        const int64_t work = bands[own[i]].work(bands[own[i]].tiles);
+        load += work;
+        if (i == 0) continue;
+        EXPECT_LE(work, bands[own[i - 1]].work(bands[own[i - 1]].tiles)) << "largest first";
+      }
+      loads.push_back(load);
+    }
+    EXPECT_EQ(times, std::vector<int>(bands.size(), 1));
+    const auto [least, most] = std::minmax_element(loads.begin(), loads.end());
+    EXPECT_LE(*most - *least, largest);
   }
 }
 

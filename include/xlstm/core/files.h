@@ -4,10 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
+#include "xlstm/core/emergency_files.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm {
@@ -21,6 +23,8 @@ namespace xlstm {
 // Texts longer than this are refused, so that an endless device is.
 inline constexpr size_t kMaxTextBytes = size_t{1} << 30;
 
+// Waiting for a pipe or a terminal ends with Stopped when a stop is requested (xlstm/core/stop.h).
+//
 // Everything up to the end of an open descriptor, which stays open; `name` is what errors call it.
 [[nodiscard]] std::string read_descriptor(int descriptor, const std::string& name, ExitCode code);
 
@@ -47,7 +51,8 @@ class MappedFile {
 };
 
 // Writes to a temporary file beside `path`; commit() flushes it to the disk and renames it into place. Without commit()
-// the destructor removes the temporary, so a failure leaves no half-written file. A path that exists must be a regular
+// the destructor removes the temporary, so a failure leaves no half-written file, nor does a signal that ends the
+// process (xlstm/core/emergency_files.h). A path that exists must be a regular
 // file (devices and pipes cannot be replaced). All errors are Error kOutput.
 class AtomicFile {
  public:
@@ -63,6 +68,7 @@ class AtomicFile {
  private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;
+  std::optional<EmergencyFile> on_signal_;
   int fd_ = -1;
 };
 

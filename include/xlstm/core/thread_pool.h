@@ -10,13 +10,27 @@ namespace xlstm {
 // Number of hardware threads that this process may use (affinity respected), at least 1.
 [[nodiscard]] int available_cores();
 
+// Tells the core that this is a loop that waits for another thread.
+inline void cpu_relax() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
 // A team of `size` threads, the caller included. Workers spin briefly for the next job, then sleep.
-// One caller at a time: run() and parallel_for() must not be called concurrently or from inside a job (asserted).
+// One caller at a time: run() and parallel_for() must not be called concurrently or from inside a job (asserted), nor
+// on two pools that share threads.
 class ThreadPool {
  public:
   // `on_start` runs once on each worker thread (not on the caller), for example to limit a library's own threads; it
   // must not throw. Error kMemory if the system refuses that many threads.
   explicit ThreadPool(int size, const std::function<void()>& on_start = {});
+  // A team of another size on the threads of `host`, which starts more of them if it has too few and keeps its size():
+  // parts of a program that want teams of different sizes take turns on one set of threads. The two may be destroyed
+  // in any order. Not while `host` runs a job (asserted).
+  ThreadPool(ThreadPool& host, int size);
   ~ThreadPool();
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
@@ -39,7 +53,7 @@ class ThreadPool {
  private:
   struct Shared;
   int size_;
-  std::unique_ptr<Shared> shared_;
+  std::shared_ptr<Shared> shared_;
 };
 
 }  // namespace xlstm

@@ -13,6 +13,12 @@
 
 namespace xlstm {
 
+// What a pass does when a stop is requested (xlstm/core/stop.h) while it runs.
+enum class OnStop {
+  kFinish,   // goes on to its end
+  kAbandon,  // throws Stopped soon; state and logits are then undefined
+};
+
 class Model {
  public:
   Model(const ModelDims& dims, Weights weights, ModelKernels kernels);
@@ -22,16 +28,20 @@ class Model {
   //
   // Of a span of S > 1 rows the first floor(S / chunk_size) · chunk_size go through the chunkwise kernel, the rest
   // through the sequence kernel; a span of one row is a step.
-  void forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work);
+  void forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work,
+               OnStop on_stop = OnStop::kFinish);
+
+  // Replaces the cell kernels and their chunk size; operations and weights stay.
+  void set_cell_kernels(CellKernels kernels);
 
   [[nodiscard]] const ModelDims& dims() const { return dims_; }
   [[nodiscard]] const Weights& weights() const { return weights_; }
   [[nodiscard]] int64_t num_blocks() const { return static_cast<int64_t>(weights_.blocks.size()); }
-  [[nodiscard]] int64_t chunk_size() const { return kernels_.chunk_size; }
+  [[nodiscard]] int64_t chunk_size() const { return kernels_.cell.chunk_size; }
 
  private:
   void split(const RowPlan& plan);
-  void cell(LayerState& state, const Activations& act);
+  void cell(LayerState& state, const Activations& act, OnStop on_stop);
 
   ModelDims dims_;
   Weights weights_;

@@ -15,7 +15,12 @@ namespace xlstm {
 struct KernelSettings {
   int64_t chunk_size = 64;
   int64_t heads_per_band = 4;
+  int64_t workers = 1;  // threads of the scheduled chunkwise backends, the caller's included
 };
+
+// The cell kernels alone, to change the scheduling of a loaded model.
+[[nodiscard]] CellKernels make_cell_kernels(const Resolution& resolution, const ModelDims& dims,
+                                            const KernelSettings& settings, ThreadPool& pool);
 
 // `pool` must outlive the kernels; its size is resolution.threads.
 [[nodiscard]] ModelKernels make_kernels(const Resolution& resolution, const ModelDims& dims,

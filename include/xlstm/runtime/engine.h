@@ -1,6 +1,7 @@
 // A checkpoint on a device with its kernels resolved: everything that is fixed for the life of a run.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -12,20 +13,31 @@
 #include "xlstm/core/thread_pool.h"
 #include "xlstm/model/load_weights.h"
 #include "xlstm/model/model.h"
+#include "xlstm/registry/make_kernels.h"
 #include "xlstm/registry/registry.h"
+#include "xlstm/runtime/memory_estimate.h"
 #include "xlstm/text/tokenizer.h"
 
 namespace xlstm {
 
+struct EngineSettings {
+  bool force = false;  // load although memory is estimated not to suffice
+  // What the memory estimate counts with:
+  int64_t slots = 1;                   // sequences
+  int64_t longest_prompt = INT64_MAX;  // tokens, as far as they are known to be few
+};
+
 // One pass at a time; not thread-safe.
 class Engine {
  public:
-  // Loads a checkpoint directory. Errors: kCheckpoint for its files, kDevice for what cannot run.
-  static Engine load(const RuntimeOpts& opts, const Resolution& resolution, const std::filesystem::path& directory);
+  // Loads a checkpoint directory. Errors: kCheckpoint for its files, kDevice for what cannot run, kMemory if there is
+  // no room for it (memory_estimate.h).
+  static Engine load(const RuntimeOpts& opts, const Resolution& resolution, const std::filesystem::path& directory,
+                     const EngineSettings& settings = {});
 
-  // Random weights of a shape; no tokenizer.
+  // Random weights of a shape; no tokenizer. Error kMemory as above.
   static Engine synthetic(const RuntimeOpts& opts, const Resolution& resolution, const ModelDims& dims,
-                          int64_t num_blocks);
+                          int64_t num_blocks, const EngineSettings& settings = {});
 
   [[nodiscard]] const Resolution& resolution() const { return resolution_; }
   [[nodiscard]] const ModelDims& dims() const { return model_->dims(); }
@@ -47,9 +59,15 @@ class Engine {
   [[nodiscard]] State make_state(int64_t slots) const;
   [[nodiscard]] const std::string& state_dtype() const { return state_dtype_; }  // "float32" or "bfloat16"
 
-  // One pass: feeds the ids of a plan and returns its logits [plan.logit_rows(), V] in host memory, valid until the
-  // next call. Grows the workspace where the plan needs it.
-  std::span<const float> forward(const RowPlan& plan, std::span<const int64_t> ids, State& state);
+  // One pass, after serving a request to empty the cache: feeds the ids of a plan and returns its logits
+  // [plan.logit_rows(), V] in host memory, valid until the next call. Grows the workspace where the plan needs it.
+  // Throws Stopped as `on_stop` allows.
+  std::span<const float> forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
+                                 OnStop on_stop = OnStop::kAbandon);
+
+  // Takes over the scheduling of other settings (cell kernels, chunk_size, heads_per_band, workers, prefill_segment)
+  // without loading again. `resolution` is that of `opts` and has this engine's device, dtype, operations and threads.
+  void reschedule(const RuntimeOpts& opts, const Resolution& resolution);
 
   // Tokens of one prefill segment: prefill_segment rounded down to whole chunks (at least one), and further where the
   // logits of all rows are wanted, so that they stay within a few dozen megabytes.
@@ -57,7 +75,9 @@ class Engine {
 
  private:
   Engine(const RuntimeOpts& opts, Resolution resolution);
-  ModelKernels kernels(const RuntimeOpts& opts, const ModelDims& dims);
+  [[nodiscard]] KernelSettings kernel_settings(const RuntimeOpts& opts) const;
+  [[nodiscard]] EstimateRequest estimate_request(const RuntimeOpts& opts, const EngineSettings& settings) const;
+  void require_memory(const MemoryEstimate& estimate, const RuntimeOpts& opts, const EngineSettings& settings) const;
   void build(const ModelDims& dims, Weights weights, ModelKernels kernels);
 
   Resolution resolution_;

@@ -14,7 +14,7 @@
 
 namespace xlstm {
 
-enum class FinishReason { kLength, kEndOfText, kStopped };
+enum class FinishReason { kLength, kEndOfText, kStopString, kInterrupted };
 
 // One decode step: one token fed and the next one chosen. The first token of a generation comes out of the prefill and
 // is no step.
@@ -31,6 +31,8 @@ struct GenerationRequest {
   std::function<void(const StepTiming&)> on_step;
   // Keep the logits for --dump-logits.
   bool keep_logits = false;
+  // What a requested stop does to the prefill: kFinish if the sequence is to be saved afterwards.
+  OnStop on_stop = OnStop::kAbandon;
 };
 
 struct GenerationResult {
@@ -49,6 +51,9 @@ struct GenerationResult {
 
 // Continues `sequence`. The last generated id stays pending, so that a saved state continues exactly.
 // Random numbers depend on (seed, position in the sequence) only.
+//
+// A requested stop (xlstm/core/stop.h) ends decoding after the current token with kInterrupted. In the prefill it
+// throws Stopped or, with kFinish, returns kInterrupted and the ids that were fed.
 GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts& opts,
                           const GenerationRequest& request);
 

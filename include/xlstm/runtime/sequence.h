@@ -20,7 +20,10 @@ class Sequence {
 
   // Feeds ids behind those fed so far, in segments. With `every_row` set it receives all rows' logits, in order.
   // Error kUsage for an id outside the vocabulary; nothing is fed then.
-  void feed(std::span<const int64_t> ids, const LogitSink& every_row = {});
+  //
+  // A requested stop throws Stopped with kAbandon, and the sequence is of no use any more; with kFinish feeding ends
+  // after the current segment: the next id is then pending and the rest is dropped.
+  void feed(std::span<const int64_t> ids, const LogitSink& every_row = {}, OnStop on_stop = OnStop::kAbandon);
 
   // Appends an id without feeding it: it is pending until the next feed(), of no further ids maybe.
   void append_pending(int64_t id);

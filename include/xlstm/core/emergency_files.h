@@ -1,0 +1,24 @@
+// Files that must not stay behind when a signal ends the process at once, without destructors.
+#pragma once
+
+#include <filesystem>
+
+namespace xlstm {
+
+// As long as it lives, remove_emergency_files() deletes `path`. A path beyond a fixed number or length is not covered.
+// Thread-safe.
+class EmergencyFile {
+ public:
+  explicit EmergencyFile(const std::filesystem::path& path) noexcept;
+  ~EmergencyFile();
+  EmergencyFile(const EmergencyFile&) = delete;
+  EmergencyFile& operator=(const EmergencyFile&) = delete;
+
+ private:
+  int slot_;
+};
+
+// Deletes them all. May be called from a signal handler, just before the process ends.
+void remove_emergency_files() noexcept;
+
+}  // namespace xlstm

@@ -1,0 +1,76 @@
+#include "src/bench/settings.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace xlstm {
+namespace {
+
+// Every setting so far with every value of a list; an empty list changes nothing.
+template <class T>
+void multiply(std::vector<RuntimeOpts>& all, const std::vector<T>& values, T RuntimeOpts::*member) {
+  if (values.empty()) return;
+  std::vector<RuntimeOpts> product;
+  for (const RuntimeOpts& opts : all) {
+    for (const T& value : values) {
+      product.push_back(opts);
+      product.back().*member = value;
+    }
+  }
+  all = std::move(product);
+}
+
+// Whether a kernel cuts its work into bands of heads.
+bool is_scheduled(const std::string& kernel) {
+  return kernel.ends_with("_compiled_steps");
+}
+
+}  // namespace
+
+std::vector<LoadGroup> expand_settings(const BenchRequest& request) {
+  std::vector<RuntimeOpts> all = {request.opts};
+  if (!request.cell) multiply(all, request.dtype, &RuntimeOpts::dtype);
+  multiply(all, request.threads, &RuntimeOpts::threads);
+  multiply(all, request.chunkwise_backend, &RuntimeOpts::chunkwise_backend);
+  multiply(all, request.workers, &RuntimeOpts::workers);
+  multiply(all, request.heads_per_band, &RuntimeOpts::heads_per_band);
+  multiply(all, request.chunk_size, &RuntimeOpts::chunk_size);
+
+  std::vector<LoadGroup> groups;
+  for (RuntimeOpts& opts : all) {
+    Resolution resolution = resolve(opts);
+    const auto same = std::find_if(groups.begin(), groups.end(), [&](const LoadGroup& group) {
+      const Resolution& other = group.front().resolution;
+      return other.weight_dtype == resolution.weight_dtype && other.threads == resolution.threads;
+    });
+    LoadGroup& group = same == groups.end() ? groups.emplace_back() : *same;
+    group.push_back({std::move(opts), std::move(resolution)});
+  }
+  return groups;
+}
+
+Schedule chunkwise_schedule(const BenchSetting& setting, int64_t num_heads) {
+  Schedule schedule;
+  schedule.kernel = setting.resolution.chunkwise;
+  schedule.chunk_size = setting.opts.chunk_size;
+  if (is_scheduled(schedule.kernel)) {
+    schedule.heads_per_band = std::min(setting.opts.heads_per_band, num_heads);
+    // On a GPU one thread executes the plan.
+    if (device_kind(setting.resolution.device) == "cpu") schedule.workers = setting.resolution.workers;
+  }
+  return schedule;
+}
+
+Schedule prefill_schedule(const BenchSetting& setting, int64_t num_heads, int64_t length) {
+  Schedule schedule;
+  if (length == 1) {
+    schedule.kernel = setting.resolution.step;
+  } else if (length < setting.opts.chunk_size) {
+    schedule.kernel = setting.resolution.sequence;
+  } else {
+    schedule = chunkwise_schedule(setting, num_heads);
+  }
+  return schedule;
+}
+
+}  // namespace xlstm

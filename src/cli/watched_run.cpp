@@ -1,0 +1,81 @@
+#include "src/cli/watched_run.h"
+
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "src/cli/unused_settings.h"
+#include "xlstm/core/run_status.h"
+#include "xlstm/core/stop.h"
+#include "xlstm/core/str.h"
+#include "xlstm/memory/memory_guard.h"
+#include "xlstm/monitor/publisher.h"
+#include "xlstm/registry/device_memory.h"
+
+namespace xlstm {
+namespace {
+
+// The configuration layers above the defaults, by names a user knows: "golden_ray_cpu + best.json + command line".
+std::string layers_text(const EffectiveConfig& config) {
+  constexpr size_t kDefaultLayers = 2;
+  std::vector<std::string> names;
+  for (size_t i = 0; i < config.layers.size(); ++i) {
+    const std::string& source = config.layers[i].source;
+    if (i < kDefaultLayers && source != "command line" && source.find("runtime_defaults") != std::string::npos)
+      continue;
+    if (source == "compiled defaults") continue;
+    const std::filesystem::path path(source);
+    names.push_back(path.parent_path() == config.configs_dir ? path.stem().string() : path.filename().string());
+  }
+  return names.empty() ? "defaults" : join(names, " + ");
+}
+
+// "models/x/" and "models/x" are x.
+std::string model_name(const std::filesystem::path& path) {
+  const std::filesystem::path normal = path.lexically_normal();
+  return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
+}
+
+double megabytes(uint64_t bytes) {
+  return static_cast<double>(bytes) / 1e6;
+}
+
+// What the guard has seen, or a look of its own where it does not watch.
+MemorySample newest_sample(const MemoryGuard& guard, MemoryReader& reader, const std::string& device) {
+  if (std::optional<MemorySample> sample = guard.latest()) return *std::move(sample);
+  return {reader.read(), read_device_memory(device)};
+}
+
+MemoryStatus memory_status(const MemorySample& sample, const GuardLimits& limits) {
+  const GuardLines device = device_lines(limits, sample.device);
+  return {megabytes(sample.host.resident), megabytes(sample.host.used), megabytes(sample.device.driver),
+          megabytes(device.soft), megabytes(device.hard)};
+}
+
+}  // namespace
+
+ExitCode watch_run(const WatchedRun& run, const std::function<ExitCode()>& work) {
+  warn_of_unused_settings(run.args, run.config, run.resolution);
+  const std::string& device = run.resolution.device;
+  MemoryGuard guard(run.config.opts, {nullptr, [&] { return read_device_memory(device); }});
+  const GuardLines lines = guard.lines();
+  describe_run({run.args.command, model_name(run.model), device, run.resolution.weight_dtype, run.resolution.chunkwise,
+                layers_text(run.config), megabytes(lines.soft), megabytes(lines.hard)});
+  const std::unique_ptr<MemoryReader> reader = make_system_reader();
+  const GuardLimits limits = guard_limits(run.config.opts);
+  const StatusPublisher publisher({[&] { return memory_status(newest_sample(guard, *reader, device), limits); }, {}});
+  try {
+    const ExitCode code = work();
+    guard.finish();
+    return code;
+  } catch (const Stopped& stopped) {
+    guard.finish();
+    const std::optional<std::string> message = guard.stop_message();
+    if (stopped.reason == StopReason::kMemory && message) throw Error(ExitCode::kMemory, *message);
+    throw;
+  }
+}
+
+}  // namespace xlstm

@@ -1,0 +1,50 @@
+#include "xlstm/registry/device_memory.h"
+
+#include <ATen/Context.h>
+#include <c10/core/CachingDeviceAllocator.h>
+
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
+#include "xlstm/config/runtime_opts.h"
+
+namespace xlstm {
+namespace {
+
+constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+
+}  // namespace
+
+DeviceSample read_device_memory(const std::string& device) {
+  DeviceSample memory;
+  const std::string kind = device_kind(device);
+  if (kind == "mps") {
+    const at::MPSHooksInterface& hooks = at::detail::getMPSHooks();
+    memory = {hooks.getCurrentAllocatedMemory(), hooks.getDriverAllocatedMemory(), hooks.getRecommendedMaxMemory()};
+  } else if (kind == "cuda") {
+    c10::DeviceAllocator* allocator = c10::getDeviceAllocator(at::kCUDA);
+    const at::Device torch_device(device);
+    const c10::DeviceIndex index = torch_device.has_index() ? torch_device.index() : c10::DeviceIndex{0};
+    const auto stats = allocator->getDeviceStats(index);
+    memory.allocated = static_cast<uint64_t>(stats.allocated_bytes[kAll].current);
+    memory.driver = static_cast<uint64_t>(stats.reserved_bytes[kAll].current);
+    memory.recommended = allocator->getMemoryInfo(index).second;
+  }
+  return memory;
+}
+
+void empty_device_cache(const std::string& device) {
+  const std::string kind = device_kind(device);
+  if (kind == "mps") {
+    at::detail::getMPSHooks().emptyCache();
+  } else if (kind == "cuda") {
+    c10::getDeviceAllocator(at::kCUDA)->emptyCache();
+  } else {
+#if defined(__GLIBC__)
+    ::malloc_trim(0);
+#endif
+  }
+}
+
+}  // namespace xlstm

@@ -1,0 +1,231 @@
+#include "xlstm/runtime/memory_estimate.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "tests/support/engines.h"
+#include "tests/support/expect_error.h"
+#include "xlstm/memory/memory_guard.h"
+
+namespace xlstm {
+namespace {
+
+constexpr uint64_t kGB = 1000000000;
+
+ModelDims tiny_dims() {
+  ModelDims dims;
+  dims.vocab_size = 10;
+  dims.embedding_dim = 8;
+  dims.num_heads = 2;
+  dims.head_dim_qk = 2;
+  dims.head_dim_v = 4;
+  dims.ffn_dim = 16;
+  return dims;
+}
+
+ModelDims wide_dims() {
+  ModelDims dims;
+  dims.vocab_size = 5000;
+  dims.embedding_dim = 512;
+  dims.num_heads = 4;
+  dims.head_dim_qk = 64;
+  dims.head_dim_v = 128;
+  dims.ffn_dim = 1408;
+  return dims;
+}
+
+MemoryEstimate seven_billion(WeightPlace place = WeightPlace::kHost) {
+  MemoryEstimate estimate;
+  estimate.weights = 26'900'000'000;
+  estimate.loading = 27'000'000'000;
+  estimate.state = 135'000'000;
+  estimate.workspace = 500'000'000;
+  estimate.staging = 800'000'000;
+  estimate.fixed = 100'000'000;
+  estimate.place = place;
+  return estimate;
+}
+
+MemorySample machine(uint64_t available) {
+  MemorySample sample;
+  sample.host.limit = 100 * kGB;
+  sample.host.limit_name = "machine";
+  sample.host.available = available;
+  return sample;
+}
+
+RuntimeOpts unguarded() {
+  RuntimeOpts opts;
+  opts.mem_watchdog = false;
+  return opts;
+}
+
+TEST(MemoryEstimate, CountsATinyModelToTheByte) {
+  EstimateRequest request;
+  request.weights = weight_bytes("bfloat16");
+  request.rows = 3;
+  const MemoryEstimate estimate = estimate_memory(tiny_dims(), 1, request);
+  EXPECT_EQ(estimate.weights, 640U * 2 + 68 * 4 + 160 * 2);  // matrices; norms and gates; embedding and head
+  EXPECT_EQ(estimate.loading, 1424U + 256 * 4);              // at the widest matrix, a float32 copy beside it
+  EXPECT_EQ(estimate.state, 2U * ((2 * 4 + 2) * 4 + 4));
+  EXPECT_EQ(estimate.workspace, 3U * 84 * 4 + 10 * 4);
+}
+
+TEST(MemoryEstimate, TakesTheBytesOfQuantizedWeightsAsTheyAreGiven) {
+  EstimateRequest request;
+  request.weights = {0.5, 4, 1};
+  const MemoryEstimate estimate = estimate_memory(tiny_dims(), 1, request);
+  EXPECT_EQ(estimate.weights, 640U / 2 + 68 * 4 + 80 * 4 + 80);
+}
+
+TEST(MemoryEstimate, IsWhatWeightsStatesAndWorkspaceOfASyntheticModelTake) {
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    RuntimeOpts opts = test::quiet_opts();
+    opts.dtype = dtype;
+    opts.state_dtype = dtype;
+    Engine engine = Engine::synthetic(opts, resolve(opts), wide_dims(), 3);
+    EstimateRequest request = estimate_request(opts, resolve(opts), /*longest_prompt=*/100);
+    request.slots = 2;
+    const MemoryEstimate estimate = estimate_memory(wide_dims(), 3, request);
+    EXPECT_EQ(estimate.weights, total_bytes(engine.model().weights()));
+    EXPECT_EQ(estimate.state, engine.make_state(2).bytes());
+    Workspace work(wide_dims(), at::kCPU);
+    work.reserve(100, 1);
+    EXPECT_EQ(estimate.workspace, work.bytes());
+  }
+}
+
+TEST(MemoryEstimate, IsWhatWeightsOfACheckpointTake) {
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    RuntimeOpts opts = test::quiet_opts();
+    opts.dtype = dtype;
+    Engine engine = test::load_engine(test::bundled_model(), opts);
+    const Checkpoint checkpoint(test::bundled_model());
+    const MemoryEstimate estimate = estimate_memory(resolve_layout(checkpoint), estimate_request(opts, resolve(opts)));
+    EXPECT_EQ(estimate.weights, total_bytes(engine.model().weights()));
+    EXPECT_EQ(estimate.state, engine.make_state(1).bytes());
+  }
+}
+
+TEST(MemoryEstimate, LoadingACheckpointTakesNoMoreThanItsFinalSizeBecauseItIsConvertedInPlace) {
+  const CheckpointLayout layout = resolve_layout(Checkpoint(test::bundled_model()));
+  EstimateRequest request;
+  for (const char* dtype : {"float32", "bfloat16"}) {
+    request.weights = weight_bytes(dtype);
+    const MemoryEstimate estimate = estimate_memory(layout, request);
+    EXPECT_EQ(estimate.loading, estimate.weights);
+  }
+}
+
+// What the process takes, watched while it loads and runs.
+TEST(MemoryEstimate, CoversWhatLoadingAndRunningReallyTake) {
+  class Peak : public MemoryReader {
+   public:
+    explicit Peak(std::atomic<uint64_t>& peak) : peak_(peak) {}
+    HostMemory read() override {
+      HostMemory memory = reader_->read();
+      peak_ = std::max(peak_.load(), memory.used);
+      return memory;
+    }
+
+   private:
+    std::unique_ptr<MemoryReader> reader_ = make_system_reader();
+    std::atomic<uint64_t>& peak_;
+  };
+  RuntimeOpts opts = test::quiet_opts();
+  opts.dtype = "bfloat16";
+  opts.prefill_segment = 256;
+  opts.mem_poll_ms = 1;
+  ModelDims dims = wide_dims();
+  dims.vocab_size = 50000;
+  std::atomic<uint64_t> peak{0};
+  MemorySources sources;
+  sources.host = std::make_unique<Peak>(peak);
+  MemoryGuard guard(opts, std::move(sources));
+  const uint64_t before = guard.latest()->host.used;
+  Engine engine = Engine::synthetic(opts, resolve(opts), dims, 4);
+  State state = engine.make_state(1);
+  RowPlan plan;
+  plan.add(0, 256, LogitRows::kLast);
+  engine.forward(plan, std::vector<int64_t>(256, 1), state);
+  guard.finish();
+  const uint64_t taken = peak - before;
+  const MemoryEstimate estimate = estimate_memory(dims, 4, estimate_request(opts, resolve(opts)));
+  EXPECT_LE(taken, estimate.total());
+  EXPECT_GE(taken, total_bytes(engine.model().weights()) / 2) << "memory of earlier tests may have been used again";
+}
+
+TEST(MemoryEstimate, BoundsTheLargestPassByThePrompt) {
+  RuntimeOpts opts = test::quiet_opts();
+  opts.prefill_segment = INT64_MAX;
+  EXPECT_EQ(estimate_request(opts, resolve(opts), 77).rows, 77);
+  opts.prefill_segment = 10;
+  opts.chunk_size = 64;
+  EXPECT_EQ(estimate_request(opts, resolve(opts)).rows, 64);
+}
+
+TEST(MemoryEstimate, TakesShapesBeyondAnyMemory) {
+  ModelDims dims = wide_dims();
+  dims.vocab_size = INT64_MAX / 1024;
+  dims.embedding_dim = INT64_MAX / 1024;
+  const MemoryEstimate estimate = estimate_memory(dims, 1000000, {});
+  test::expect_error([&] { require_room(estimate, machine(kGB), unguarded(), false); }, ExitCode::kMemory, {"memory"});
+}
+
+TEST(RequireRoom, PassesWhatFits) {
+  EXPECT_NO_THROW(require_room(seven_billion(), machine(27'635'000'000), unguarded(), false));
+}
+
+TEST(RequireRoom, RefusesWhatDoesNotFitWithAllNumbers) {
+  test::expect_error([] { require_room(seven_billion(), machine(27'634'999'999), unguarded(), false); },
+                     ExitCode::kMemory,
+                     {"memory (estimate before load): expected at most 27.6 GB available, got 27.6 GB needed: "
+                      "weights 26.9, state 0.135, workspace 0.500; --force loads anyway"});
+}
+
+TEST(RequireRoom, SaysWhenLoadingTakesTheMost) {
+  MemoryEstimate estimate = seven_billion();
+  estimate.loading = 28 * kGB;
+  test::expect_error([&] { require_room(estimate, machine(kGB), unguarded(), false); }, ExitCode::kMemory,
+                     {"got 28.1 GB needed: weights 26.9 (28.0 while loading)"});
+}
+
+TEST(RequireRoom, LoadsAnywayWhenForced) {
+  EXPECT_NO_THROW(require_room(seven_billion(), machine(kGB), unguarded(), true));
+}
+
+TEST(RequireRoom, LeavesRoomToTheGuardsHardLine) {
+  RuntimeOpts opts;
+  opts.mem_hard_mb = 20000;
+  test::expect_error([&] { require_room(seven_billion(), machine(50 * kGB), opts, false); }, ExitCode::kMemory,
+                     {"expected at most 20.0 GB below the memory guard's hard limit"});
+  opts.mem_watchdog = false;
+  EXPECT_NO_THROW(require_room(seven_billion(), machine(50 * kGB), opts, false));
+}
+
+TEST(RequireRoom, ComparesADevicesPartWithTheDevice) {
+  MemorySample sample = machine(kGB);
+  sample.device = {10 * kGB, 10 * kGB, 40 * kGB};
+  EXPECT_NO_THROW(require_room(seven_billion(WeightPlace::kDevice), sample, unguarded(), false));
+  sample.device.driver = 20 * kGB;
+  test::expect_error([&] { require_room(seven_billion(WeightPlace::kDevice), sample, unguarded(), false); },
+                     ExitCode::kMemory, {"at most 20.0 GB recommended by the device"});
+}
+
+TEST(RequireRoom, NeedsRoomOnBothSidesOfUnifiedMemory) {
+  MemorySample sample = machine(50 * kGB);
+  sample.device = {0, 0, 40 * kGB};
+  EXPECT_NO_THROW(require_room(seven_billion(WeightPlace::kUnified), sample, unguarded(), false));
+  sample.host.available = 20 * kGB;
+  test::expect_error([&] { require_room(seven_billion(WeightPlace::kUnified), sample, unguarded(), false); },
+                     ExitCode::kMemory, {"at most 20.0 GB available"});
+}
+
+}  // namespace
+}  // namespace xlstm
