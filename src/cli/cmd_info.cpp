@@ -92,8 +92,8 @@ std::string as_text(const ordered_json& info) {
                                                : kernel["why_not"].get<std::string>(),
                "\n");
   }
-  out += cat("\nthreads: ", info["threads"].get<int>(), " inside operations; workers: ", info["workers"].get<int>(),
-             ", not used yet: scheduled prefill runs its tiles on one thread\n");
+  out += cat("\nthreads: ", info["threads"].get<int>(), " inside operations, or ", info["workers"].get<int>(),
+             " workers in scheduled prefill; the two share the same threads\n");
   if (!info["model"].is_null()) {
     const ordered_json& model = info["model"];
     out += cat("\nmodel ", model["directory"].get<std::string>(), "\n");
