@@ -28,6 +28,7 @@ class DeviceOps {
   // Moves a tensor that is not multiplied with (norm vectors, the embedding table) to where this device reads it.
   [[nodiscard]] virtual at::Tensor place(at::Tensor tensor) const { return tensor; }
 
+  // The pass before may have been abandoned between two operations (xlstm/core/stop.h), without end_pass().
   virtual void begin_pass(const RowPlan& plan) = 0;
 
   // x[r] = embedding[ids[r]]; ids are valid rows of the embedding.

@@ -146,9 +146,8 @@ class CpuTileKernel : public TileKernel, private TileRunner {
     XLSTM_ASSERT(tile.span >= 0 && tile.span < static_cast<int64_t>(spans_.size()));
     XLSTM_ASSERT(tile.head_begin >= 0 && tile.head_end <= dims_.num_heads);
     const Span& span = spans_[static_cast<size_t>(tile.span)];
-    XLSTM_ASSERT(tile.token_begin >= 0 && tile.token_end <= span.rows);
-    if (tile.token_begin >= tile.token_end) return;
     try {
+      XLSTM_ASSERT(tile.token_begin >= 0 && tile.token_begin < tile.token_end && tile.token_end <= span.rows);
       for (int64_t head = tile.head_begin; head < tile.head_end; ++head) {
         cpu::ChunkTileArgs args = tile_args(dims_, *view_, span, head, tile.token_begin, tile.token_end);
         args.chain = &chain(tile.span, head);

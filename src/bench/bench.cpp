@@ -10,6 +10,7 @@
 #include "src/bench/rounds.h"
 #include "src/bench/settings.h"
 #include "xlstm/core/errors.h"
+#include "xlstm/core/paths.h"
 #include "xlstm/core/run_status.h"
 #include "xlstm/core/str.h"
 #include "xlstm/runtime/engine.h"
@@ -25,12 +26,6 @@ double peak_resident_mb() {
 #else
   return static_cast<double>(usage.ru_maxrss) * 1024 / 1e6;  // kilobytes
 #endif
-}
-
-// The directory's own name, also for "models/x/" and ".".
-std::string model_name(const std::filesystem::path& directory) {
-  const std::filesystem::path full = std::filesystem::absolute(directory).lexically_normal();
-  return (full.has_filename() ? full : full.parent_path()).filename().string();
 }
 
 // Runs passes over `batch` sequences with made-up ids.
@@ -102,7 +97,9 @@ class Bench {
 
  private:
   [[nodiscard]] Engine load(const BenchSetting& setting) const {
-    const EngineSettings settings{request_.force, *std::max_element(request_.batch.begin(), request_.batch.end())};
+    EngineSettings settings;
+    settings.force = request_.force;
+    settings.slots = *std::max_element(request_.batch.begin(), request_.batch.end());
     if (request_.model) return Engine::load(setting.opts, setting.resolution, *request_.model, settings);
     const SyntheticShape shape = parse_shape(request_.shape);
     return Engine::synthetic(setting.opts, setting.resolution, shape.dims, shape.num_blocks, settings);
@@ -126,7 +123,7 @@ class Bench {
   [[nodiscard]] BenchRow describe(const char* test, const BenchSetting& setting, int64_t batch) const {
     BenchRow row;
     row.test = test;
-    row.model = request_.model ? model_name(*request_.model) : request_.shape;
+    row.model = request_.model ? directory_name(*request_.model) : request_.shape;
     row.device = setting.resolution.device;
     row.dtype = setting.resolution.weight_dtype;
     row.batch = batch;

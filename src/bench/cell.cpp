@@ -55,7 +55,6 @@ CellRunner::CellRunner(const ModelDims& dims, const LoadGroup& group, const Work
       act_(random_activations(dims, most_rows(group, work), torch_device(group.front().resolution.device))) {}
 
 void CellRunner::choose(const BenchSetting& setting) {
-  kernel_.reset();  // its threads end before the next kernel's start
   chunk_size_ = setting.opts.chunk_size;
   rows_ = rows_per_pass(setting.opts.prefill_segment, work_.batch, chunk_size_);
   kernel_ = make_cell_kernel(setting.resolution.chunkwise, setting.resolution.device, dims_,

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "xlstm/config/backend_names.h"
+
 namespace xlstm {
 namespace {
 
@@ -18,11 +20,6 @@ void multiply(std::vector<RuntimeOpts>& all, const std::vector<T>& values, T Run
     }
   }
   all = std::move(product);
-}
-
-// Whether a kernel cuts its work into bands of heads.
-bool is_scheduled(const std::string& kernel) {
-  return kernel.ends_with("_compiled_steps");
 }
 
 }  // namespace
@@ -53,7 +50,7 @@ Schedule chunkwise_schedule(const BenchSetting& setting, int64_t num_heads) {
   Schedule schedule;
   schedule.kernel = setting.resolution.chunkwise;
   schedule.chunk_size = setting.opts.chunk_size;
-  if (is_scheduled(schedule.kernel)) {
+  if (is_scheduled_backend(schedule.kernel)) {
     schedule.heads_per_band = std::min(setting.opts.heads_per_band, num_heads);
     // On a GPU one thread executes the plan.
     if (device_kind(setting.resolution.device) == "cpu") schedule.workers = setting.resolution.workers;

@@ -43,6 +43,7 @@ void print_table(const Checkpoint& checkpoint, const CheckpointLayout& layout) {
              " in ", checkpoint.files().size(), checkpoint.files().size() == 1 ? " file" : " files",
              ", tokenizer.json ", checkpoint.has_tokenizer() ? "there" : "absent", "\n");
   for (const std::string& problem : layout.problems) out += cat("problem: ", problem, "\n");
+  if (!layout.problems.empty() || !checkpoint.has_tokenizer()) out += cat(download_hint(checkpoint.dir()), "\n");
   out += layout.problems.empty() ? "complete\n" : cat(layout.problems.size(), " problems\n");
   print_out(out);
 }

@@ -192,9 +192,10 @@ ExitCode generate_text(const Arguments& args, const RuntimeOpts& opts, Engine en
   const GenerationResult result = generate(sequence, engine, opts, request);
   output.finish();
 
+  // The state first: it cannot be had again if another file does not fit on the disk.
+  if (args.state_save) save_state(*args.state_save, sequence.save(seed));
   stats.finish();
   if (args.dump_logits) dump_logits(*args.dump_logits, result, engine.dims().vocab_size);
-  if (args.state_save) save_state(*args.state_save, sequence.save(seed));
   log_summary(result);
   if (result.finish == FinishReason::kInterrupted) throw_if_stopped();
   return ExitCode::kOk;
@@ -214,6 +215,8 @@ ExitCode run_generate(const Arguments& args) {
   settings.force = args.force;
   // A text has no more tokens than bytes, and BOS.
   settings.longest_prompt = static_cast<int64_t>(prompt.ids.empty() ? prompt.text.size() + 1 : prompt.ids.size());
+  settings.all_logits = args.dump_logits.has_value();
+  if (settings.all_logits) settings.kept_logit_rows = settings.longest_prompt;
   return watch_run({args, config, resolution, model.directory}, [&] {
     return generate_text(args, config.opts, Engine::load(config.opts, resolution, model.directory, settings), prompt);
   });

@@ -117,7 +117,10 @@ ExitCode run_perplexity(const Arguments& args) {
   const Resolution resolution = resolve(config.opts);
   const std::filesystem::path directory = require_model(args).directory;
   return watch_run({args, config, resolution, directory}, [&] {
-    Engine engine = Engine::load(config.opts, resolution, directory, {args.force});
+    EngineSettings settings;
+    settings.force = args.force;
+    settings.all_logits = true;
+    Engine engine = Engine::load(config.opts, resolution, directory, settings);
     const Documents documents(args.perplexity.file, text, engine);
     print_scores(score(engine, documents.ids(), args, config.opts), args.json);
     return ExitCode::kOk;

@@ -60,6 +60,7 @@ ExitCode run_selftest_command(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
   SelftestRequest request;
   request.opts = config.opts;
+  request.force = args.force;
   request.resolution = resolve(config.opts);
   const auto model = find_shipped("models/xlstm-tales-8m");
   const auto goldens = find_shipped("goldens/tales/golden.safetensors", "tests/data/goldens/tales/golden.safetensors");

@@ -150,7 +150,7 @@ constexpr std::array kFlags = {
     CommandFlag{"-m,--model,--model-path", "DIR", "*", kInput,
                 "checkpoint directory in Hugging Face layout (default: the bundled model)",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.model = non_empty(v, s); }},
-    CommandFlag{"--force", "", "generate bench perplexity tune", kInput,
+    CommandFlag{"--force", "", "generate bench selftest perplexity tune", kInput,
                 "load although memory is estimated not to suffice",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.force = is_on(v, s); }},
     CommandFlag{"-p,--prompt", "TEXT", "generate tokenize", kInput, "the text itself",
@@ -272,7 +272,7 @@ constexpr std::array kFlags = {
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.tune.population = integer_from(v.back(), {2, kMaxTuneTrials}, s);
                 }},
-    CommandFlag{"-r,--repeats", "N", "tune", kCommand, "runs per candidate, of which the median counts [default 3]",
+    CommandFlag{"-r,--repeats", "N", "tune", kCommand, "pairs of runs that a candidate gets at least [default 3]",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.tune.repeats = integer_from(v.back(), {1, kMaxBenchRepeats}, s);
                 }},

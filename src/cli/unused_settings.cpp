@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "xlstm/config/backend_names.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/str.h"
 
@@ -16,8 +17,8 @@ namespace {
 std::map<std::string, std::vector<std::string>> unused_keys(const Resolution& r) {
   std::map<std::string, std::vector<std::string>> unused;
   const std::string kind = device_kind(r.device);
-  const bool ray = r.chunkwise == "chunkwise--ray_compiled_steps";
-  const bool scheduled = ray || r.chunkwise == "chunkwise--queued_compiled_steps";
+  const bool ray = short_backend(r.chunkwise) == kRayBackend;
+  const bool scheduled = is_scheduled_backend(r.chunkwise);
   unused[ray ? "with ray_local_mode 1" : cat("with ", r.chunkwise)] = {"ray_dashboard", "ray_dashboard_port",
                                                                        "ray_keep_alive", "ray_address"};
   if (!scheduled) {
@@ -31,10 +32,11 @@ std::map<std::string, std::vector<std::string>> unused_keys(const Resolution& r)
 
 }  // namespace
 
-void warn_of_unused_settings(const Arguments& args, const EffectiveConfig& config, const Resolution& resolution) {
+void warn_of_unused_settings(const EffectiveConfig& config, const Resolution& resolution) {
   std::set<std::string> asked_by = {"command line"};
-  for (const std::filesystem::path& file : args.layers.config_files) asked_by.insert(file.string());
-  if (args.layers.profile) asked_by.insert((config.configs_dir / (*args.layers.profile + ".json")).string());
+  for (const AppliedLayer& layer : config.layers) {
+    if (layer.rule.starts_with("--")) asked_by.insert(layer.source);
+  }
   const RuntimeOpts defaults;
   std::vector<std::string> texts;
   for (const auto& [reason, keys] : unused_keys(resolution)) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/cli/unused_settings.h"
+#include "xlstm/core/paths.h"
 #include "xlstm/core/run_status.h"
 #include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
@@ -19,23 +20,13 @@ namespace {
 
 // The configuration layers above the defaults, by names a user knows: "golden_ray_cpu + best.json + command line".
 std::string layers_text(const EffectiveConfig& config) {
-  constexpr size_t kDefaultLayers = 2;
   std::vector<std::string> names;
-  for (size_t i = 0; i < config.layers.size(); ++i) {
-    const std::string& source = config.layers[i].source;
-    if (i < kDefaultLayers && source != "command line" && source.find("runtime_defaults") != std::string::npos)
-      continue;
-    if (source == "compiled defaults") continue;
-    const std::filesystem::path path(source);
+  for (const AppliedLayer& layer : config.layers) {
+    const std::filesystem::path path(layer.source);
+    if (layer.source == "compiled defaults" || path.filename() == "runtime_defaults.json") continue;
     names.push_back(path.parent_path() == config.configs_dir ? path.stem().string() : path.filename().string());
   }
   return names.empty() ? "defaults" : join(names, " + ");
-}
-
-// "models/x/" and "models/x" are x.
-std::string model_name(const std::filesystem::path& path) {
-  const std::filesystem::path normal = path.lexically_normal();
-  return (normal.has_filename() ? normal : normal.parent_path()).filename().string();
 }
 
 double megabytes(uint64_t bytes) {
@@ -57,12 +48,12 @@ MemoryStatus memory_status(const MemorySample& sample, const GuardLimits& limits
 }  // namespace
 
 ExitCode watch_run(const WatchedRun& run, const std::function<ExitCode()>& work) {
-  warn_of_unused_settings(run.args, run.config, run.resolution);
+  warn_of_unused_settings(run.config, run.resolution);
   const std::string& device = run.resolution.device;
   MemoryGuard guard(run.config.opts, {nullptr, [&] { return read_device_memory(device); }});
   const GuardLines lines = guard.lines();
-  describe_run({run.args.command, model_name(run.model), device, run.resolution.weight_dtype, run.resolution.chunkwise,
-                layers_text(run.config), megabytes(lines.soft), megabytes(lines.hard)});
+  describe_run({run.args.command, directory_name(run.model), device, run.resolution.weight_dtype,
+                run.resolution.chunkwise, layers_text(run.config), megabytes(lines.soft), megabytes(lines.hard)});
   const std::unique_ptr<MemoryReader> reader = make_system_reader();
   const GuardLimits limits = guard_limits(run.config.opts);
   const StatusPublisher publisher({[&] { return memory_status(newest_sample(guard, *reader, device), limits); }, {}});
@@ -72,9 +63,8 @@ ExitCode watch_run(const WatchedRun& run, const std::function<ExitCode()>& work)
     return code;
   } catch (const Stopped& stopped) {
     guard.finish();
-    const std::optional<std::string> message = guard.stop_message();
-    if (stopped.reason == StopReason::kMemory && message) throw Error(ExitCode::kMemory, *message);
-    throw;
+    if (stopped.reason != StopReason::kMemory) throw;
+    throw Error(ExitCode::kMemory, guard.stop_message().value_or("memory (guard): expected less than the hard limit"));
   }
 }
 

@@ -5,6 +5,11 @@
 
 namespace xlstm {
 
+bool is_scheduled_backend(std::string_view backend) {
+  const std::string name = short_backend(backend);
+  return name == kRayBackend || name == kQueuedBackend;
+}
+
 std::string short_backend(std::string_view backend) {
   constexpr std::string_view kFamily = "chunkwise--";
   if (backend.starts_with(kFamily)) backend.remove_prefix(kFamily.size());

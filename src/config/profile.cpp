@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "src/config/config_file.h"
+#include "xlstm/config/backend_names.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/paths.h"
 #include "xlstm/core/str.h"
@@ -117,9 +118,7 @@ fs::path find_profile(const fs::path& configs_dir, const std::string& name) {
 
 std::optional<PickedProfile> pick_profile(const fs::path& configs_dir, std::string_view device_kind,
                                           std::string_view backend) {
-  const std::string_view scheduler = backend == "ray_compiled_steps"      ? "ray"
-                                     : backend == "queued_compiled_steps" ? "queued"
-                                                                          : "";
+  const std::string_view scheduler = backend == kRayBackend ? "ray" : backend == kQueuedBackend ? "queued" : "";
   if (scheduler.empty() || configs_dir.empty()) return std::nullopt;
 
   using Rank = std::tuple<bool, fs::file_time_type, std::string>;  // names this device, age, name

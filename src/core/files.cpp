@@ -1,6 +1,7 @@
 #include "xlstm/core/files.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -31,6 +32,17 @@ std::pair<int, uint64_t> open_regular(const std::filesystem::path& path, ExitCod
   return {fd, static_cast<uint64_t>(info.st_size)};
 }
 
+// Waits for bytes or the end of a pipe or a terminal; Stopped when a stop is requested meanwhile or was before.
+void wait_readable(int descriptor) {
+  constexpr int kLookMs = 100;
+  pollfd event{descriptor, POLLIN, 0};
+  int ready = 0;
+  do {
+    throw_if_stopped();
+    ready = ::poll(&event, 1, kLookMs);
+  } while (ready == 0 || (ready < 0 && errno == EINTR));
+}
+
 struct DescriptorCloser {
   int descriptor;
   ~DescriptorCloser() { ::close(descriptor); }
@@ -42,6 +54,7 @@ std::string read_descriptor(int descriptor, const std::string& name, ExitCode co
   std::string text;
   std::string block(size_t{1} << 16, '\0');
   while (true) {
+    wait_readable(descriptor);
     const ssize_t n = ::read(descriptor, block.data(), block.size());
     if (n == 0) return text;
     if (n > 0) {
@@ -49,18 +62,15 @@ std::string read_descriptor(int descriptor, const std::string& name, ExitCode co
       if (text.size() > kMaxTextBytes) {
         fail(code, "file", name, cat("at most ", bytes_text(kMaxTextBytes)), "more");
       }
-    } else if (errno == EINTR) {
-      throw_if_stopped();
-    } else {
+    } else if (errno != EINTR && errno != EAGAIN) {
       fail(code, "file", name, "a readable file", std::strerror(errno));
     }
   }
 }
 
 std::string read_file(const std::filesystem::path& path, ExitCode code) {
-  int fd = -1;
-  // Opening a named pipe waits for its writer.
-  while ((fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC)) < 0 && errno == EINTR) throw_if_stopped();
+  // O_NONBLOCK: opening a named pipe must not wait for its writer, because nothing could end that wait.
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) fail(code, "file", path.string(), "a readable file", std::strerror(errno));
   const DescriptorCloser closer{fd};
   return read_descriptor(fd, path.string(), code);
@@ -121,9 +131,9 @@ AtomicFile::AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
   static std::atomic<unsigned> counter{0};
   do {
     temporary_ = cat(path_.string(), ".tmp-", ::getpid(), "-", counter++);
-    on_signal_.emplace(std::filesystem::absolute(temporary_));
     fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   } while (fd_ < 0 && errno == EEXIST);
+  if (fd_ >= 0) on_signal_.emplace(std::filesystem::absolute(temporary_));
   if (fd_ < 0) {
     fail(ExitCode::kOutput, "output file", path_.string(), "a writable place", std::strerror(errno));
   }

@@ -34,4 +34,9 @@ std::optional<fs::path> find_shipped(std::string_view name, std::string_view sou
   return std::nullopt;
 }
 
+std::string directory_name(const std::filesystem::path& directory) {
+  const std::filesystem::path full = std::filesystem::absolute(directory).lexically_normal();
+  return (full.has_filename() ? full : full.parent_path()).filename().string();
+}
+
 }  // namespace xlstm

@@ -45,12 +45,6 @@ std::string shell_word(const std::string& text) {
   return quoted + "'";
 }
 
-// What fetches the files that a directory lacks.
-std::string download_hint(const fs::path& dir) {
-  return cat("; for a model of the Hugging Face hub, scripts/download_model.sh OWNER/NAME --to ",
-             shell_word(dir.string()), " fetches what is missing");
-}
-
 void require_directory(const fs::path& dir) {
   const std::string where = dir.string();
   std::error_code ignored;
@@ -121,13 +115,13 @@ std::string some_of(const std::vector<std::string>& names) {
   }
   std::string got = "none of them";
   if (listing.empty()) {
-    got = cat("an empty directory", download_hint(dir));
+    got = cat("an empty directory; ", download_hint(dir));
   } else if (!others.empty()) {
     got = cat("only ", some_of(others));
     if (gguf) got += "; GGUF files are not read";
-    if (shards) got += cat("; shards need their ", kIndexFile, download_hint(dir));
+    if (shards) got += cat("; shards need their ", kIndexFile, "; ", download_hint(dir));
   } else {
-    got += download_hint(dir);
+    got += cat("; ", download_hint(dir));
   }
   fail(ExitCode::kCheckpoint, "model weights", dir.string(), kReadable, got);
 }
@@ -141,7 +135,7 @@ json read_checkpoint_config(const fs::path& dir) {
     const bool yaml = fs::exists(dir / "config.yaml", ignored);
     fail(ExitCode::kCheckpoint, "model configuration", dir.string(), "config.json",
          yaml ? "only config.yaml; write the same keys as JSON into config.json"
-              : cat("no such file", download_hint(dir)));
+              : cat("no such file; ", download_hint(dir)));
   }
   return parse_strict_json(read_regular_file(path, ExitCode::kCheckpoint), path.string(),
                            {ExitCode::kCheckpoint, "model configuration"})
@@ -188,7 +182,7 @@ Checkpoint::Checkpoint(fs::path dir) : dir_(std::move(dir)) {
       if (!numbers.contains(i)) {
         fail(ExitCode::kCheckpoint, "model weights", dir_.string(),
              cat("shards numbered from 0 to ", *numbers.rbegin(), " without a gap"),
-             cat("no ", shards.back(), download_hint(dir_)));
+             cat("no ", shards.back(), "; ", download_hint(dir_)));
       }
     }
     open_files(shards);
@@ -239,7 +233,7 @@ void Checkpoint::open_index(const fs::path& index_path) {
   if (!missing.empty()) {
     fail(ExitCode::kCheckpoint, "model weights", dir_.string(),
          cat("the ", shards.size(), " shards that ", kIndexFile, " names"),
-         cat("no ", some_of(missing), download_hint(dir_)));
+         cat("no ", some_of(missing), "; ", download_hint(dir_)));
   }
 
   open_files({shards.begin(), shards.end()});
@@ -339,6 +333,11 @@ std::string Checkpoint::fingerprint() const {
     }
   }
   return checksum.hex();
+}
+
+std::string download_hint(const fs::path& dir) {
+  return cat("for a model of the Hugging Face hub, scripts/download_model.sh OWNER/NAME --to ",
+             shell_word(dir.string()), " fetches what is missing");
 }
 
 }  // namespace xlstm

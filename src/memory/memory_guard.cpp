@@ -138,14 +138,15 @@ void MemoryGuard::judge(const MemoryVerdict& verdict, bool on_device, bool& abov
     if (empties_cache_) request_empty_cache();
     return;
   }
+  // First of all: what follows needs memory, which may be gone.
+  stopped_run_ = true;
+  request_stop(StopReason::kMemory);
   std::string message = format_error(what, phase_name(run_counters().phase.load()),
                                      cat("less than the hard limit of ", line), cat(used, " used"));
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_message_ = std::move(message);
   }
-  stopped_run_ = true;
-  request_stop(StopReason::kMemory);
   try_log([&] { log::warn(cat(what, ": ", used, " used, the hard limit is ", line, ": the run stops")); });
 }
 

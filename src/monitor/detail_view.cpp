@@ -70,7 +70,7 @@ class DetailPainter {
     if (record_.anon_mb <= 0 && record_.rss_mb <= 0) return line.add("not known", Style::kDim).finish();
     const double own = record_.anon_mb;
     memory_values(line, own, record_.soft_mb, record_.hard_mb);
-    line.add_whole(cat(separator(), "RSS ", megabytes_text(record_.rss_mb)));
+    line.add_whole(cat(separator(), "RSS ", size_text(record_.rss_mb)));
     return line.finish();
   }
 
@@ -127,17 +127,17 @@ class DetailPainter {
 
   // A bar with the guard's lines on it, then the numbers.
   void memory_values(LineBuilder& line, double mb, double soft_mb, double hard_mb) const {
-    const MemoryLevel level = memory_level(mb, soft_mb, hard_mb);
+    const MemoryMark level = memory_mark(mb, soft_mb, hard_mb);
     const double line_mb = std::max(soft_mb, hard_mb);
-    const char* flag = level == MemoryLevel::kBelow ? "" : "!";
-    line.add_fit(cat(megabytes_text(mb), flag), 9, level == MemoryLevel::kBelow ? Style::kBold : style_of(level));
+    const char* flag = level == MemoryMark::kBelow ? "" : "!";
+    line.add_fit(cat(size_text(mb), flag), 9, level == MemoryMark::kBelow ? Style::kBold : style_of(level));
     if (line_mb > 0) {
       marked_bar(line, mb, soft_mb, hard_mb);
-      if (soft_mb > 0) line.add(cat(" soft ", megabytes_text(soft_mb)), Style::kWarn);
-      if (hard_mb > 0) line.add(cat(soft_mb > 0 ? separator() : " ", "hard ", megabytes_text(hard_mb)), Style::kBad);
+      if (soft_mb > 0) line.add(cat(" soft ", size_text(soft_mb)), Style::kWarn);
+      if (hard_mb > 0) line.add(cat(soft_mb > 0 ? separator() : " ", "hard ", size_text(hard_mb)), Style::kBad);
     }
-    if (level == MemoryLevel::kSoft) line.add_whole("  over the soft line", Style::kWarn);
-    if (level == MemoryLevel::kHard) line.add_whole("  over the hard line", Style::kBad);
+    if (level == MemoryMark::kSoft) line.add_whole("  over the soft line", Style::kWarn);
+    if (level == MemoryMark::kHard) line.add_whole("  over the hard line", Style::kBad);
   }
 
   void marked_bar(LineBuilder& line, double mb, double soft_mb, double hard_mb) const {
@@ -146,7 +146,7 @@ class DetailPainter {
     const double scale = std::max(std::max(soft_mb, hard_mb) * kBeyond, mb) / static_cast<double>(width);
     const auto place = [&](double value) { return static_cast<size_t>(std::min(value / scale, 1e6)); };
     const size_t filled = std::min(width, std::max<size_t>(mb > 0 ? 1 : 0, place(mb)));
-    const Style style = style_of(memory_level(mb, soft_mb, hard_mb));
+    const Style style = style_of(memory_mark(mb, soft_mb, hard_mb));
     for (size_t i = 0; i < width; ++i) {
       if (hard_mb > 0 && i == place(hard_mb)) {
         line.add(unicode_ ? "┃" : "|", Style::kBad);

@@ -85,9 +85,9 @@ Widths column_widths(size_t columns) {
 }
 
 // A sum over the line says without colour that a line has been crossed.
-std::string flagged(double mb, MemoryLevel level) {
+std::string flagged(double mb, MemoryMark level) {
   if (mb <= 0) return "- ";
-  return cat(megabytes_text(mb), level == MemoryLevel::kBelow ? " " : "!");
+  return cat(size_text(mb), level == MemoryMark::kBelow ? " " : "!");
 }
 
 struct Cell {
@@ -109,8 +109,8 @@ Cell cell_of(Field field, const RunningProcess& process, const std::deque<double
     case Field::kPercent: return {progress_text(r)};
     case Field::kSpeed: return {silent ? "-" : speed_text(r.tok_s), Style::kBold};
     case Field::kCurve: return {sparkline(speeds, cell.columns, cell.charset), Style::kGood};
-    case Field::kMemory: return {flagged(r.rss_mb, host_memory_level(r)), style_of(host_memory_level(r))};
-    case Field::kDeviceMemory: return {flagged(r.device_mb, device_memory_level(r)), style_of(device_memory_level(r))};
+    case Field::kMemory: return {flagged(r.rss_mb, host_memory_mark(r)), style_of(host_memory_mark(r))};
+    case Field::kDeviceMemory: return {flagged(r.device_mb, device_memory_mark(r)), style_of(device_memory_mark(r))};
     case Field::kProfile: return {r.profile};
   }
   return {};

@@ -55,7 +55,7 @@ std::string unit_of(const std::string& phase) {
 
 }  // namespace
 
-std::string megabytes_text(double mb) {
+std::string size_text(double mb) {
   constexpr double kMost = 1e12;  // far above any memory, far below what an integer holds
   return bytes_text(static_cast<uint64_t>(std::clamp(mb, 0.0, kMost) * 1e6));
 }

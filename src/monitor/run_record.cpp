@@ -100,18 +100,18 @@ std::optional<RunRecord> parse_run_record(std::string_view text) {
   }
 }
 
-MemoryLevel memory_level(double mb, double soft_mb, double hard_mb) {
-  if (hard_mb > 0 && mb >= hard_mb) return MemoryLevel::kHard;
-  if (soft_mb > 0 && mb >= soft_mb) return MemoryLevel::kSoft;
-  return MemoryLevel::kBelow;
+MemoryMark memory_mark(double mb, double soft_mb, double hard_mb) {
+  if (hard_mb > 0 && mb >= hard_mb) return MemoryMark::kHard;
+  if (soft_mb > 0 && mb >= soft_mb) return MemoryMark::kSoft;
+  return MemoryMark::kBelow;
 }
 
-MemoryLevel host_memory_level(const RunRecord& record) {
-  return memory_level(record.anon_mb, record.soft_mb, record.hard_mb);
+MemoryMark host_memory_mark(const RunRecord& record) {
+  return memory_mark(record.anon_mb, record.soft_mb, record.hard_mb);
 }
 
-MemoryLevel device_memory_level(const RunRecord& record) {
-  return memory_level(record.device_mb, record.device_soft_mb, record.device_hard_mb);
+MemoryMark device_memory_mark(const RunRecord& record) {
+  return memory_mark(record.device_mb, record.device_soft_mb, record.device_hard_mb);
 }
 
 }  // namespace xlstm

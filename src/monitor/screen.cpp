@@ -109,8 +109,8 @@ class ScreenPainter {
     std::string counts;
     for (const auto& [phase, count] : phases) counts += cat(counts.empty() ? "" : separator_, count, " ", phase);
     text.add(counts, Style::kDim);
-    std::string sums = cat("together ", speed_text(tok_s), " tok/s", separator_, "RSS ", megabytes_text(rss_mb));
-    if (device_mb > 0) sums += cat(separator_, "device ", megabytes_text(device_mb));
+    std::string sums = cat("together ", speed_text(tok_s), " tok/s", separator_, "RSS ", size_text(rss_mb));
+    if (device_mb > 0) sums += cat(separator_, "device ", size_text(device_mb));
     text.add_right(sums, Style::kDim);
     return text.finish();
   }

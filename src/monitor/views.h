@@ -27,8 +27,8 @@ struct ViewSize {
 inline constexpr size_t kFewestDetailRows = 4;
 inline constexpr size_t kMostDetailRows = 23;
 
-[[nodiscard]] inline Style style_of(MemoryLevel level) {
-  return level == MemoryLevel::kHard ? Style::kBad : level == MemoryLevel::kSoft ? Style::kWarn : Style::kPlain;
+[[nodiscard]] inline Style style_of(MemoryMark level) {
+  return level == MemoryMark::kHard ? Style::kBad : level == MemoryMark::kSoft ? Style::kWarn : Style::kPlain;
 }
 
 }  // namespace xlstm

@@ -13,6 +13,12 @@
 #include "xlstm/registry/device_memory.h"
 
 namespace xlstm {
+namespace {
+
+// Of the logits of one pass that gives those of all rows.
+constexpr int64_t kMaxLogitBytes = int64_t{64} << 20;
+
+}  // namespace
 
 Engine::Engine(const RuntimeOpts& opts, Resolution resolution)
     : resolution_(std::move(resolution)),
@@ -41,9 +47,14 @@ void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels)
   workspace_ = std::make_unique<Workspace>(dims, torch_device(resolution_.device));
 }
 
-EstimateRequest Engine::estimate_request(const RuntimeOpts& opts, const EngineSettings& settings) const {
+EstimateRequest Engine::estimate_request(const RuntimeOpts& opts, const EngineSettings& settings,
+                                         const ModelDims& dims) const {
   EstimateRequest request = xlstm::estimate_request(opts, resolution_, settings.longest_prompt);
   request.slots = settings.slots;
+  // A batch has a chunk of each sequence in a pass.
+  if (settings.slots > 1) request.rows = std::max(request.rows, settings.slots * opts.chunk_size);
+  request.logit_rows = settings.all_logits ? std::min(request.rows, kMaxLogitBytes / (4 * dims.vocab_size)) : 1;
+  request.logit_rows = std::max(request.logit_rows, settings.slots) + settings.kept_logit_rows;
   return request;
 }
 
@@ -58,8 +69,8 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
   Engine engine(opts, resolution);
   const Checkpoint checkpoint(directory);
   const CheckpointLayout layout = resolve_layout(checkpoint);
-  engine.require_memory(estimate_memory(layout, engine.estimate_request(opts, settings)), opts, settings);
   const ModelDims dims = dims_of(layout.config);
+  engine.require_memory(estimate_memory(layout, engine.estimate_request(opts, settings, dims)), opts, settings);
   ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
   Weights weights =
       load_weights(checkpoint, layout, *kernels.ops, {torch_dtype(resolution.weight_dtype), opts.progress});
@@ -81,7 +92,8 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
 Engine Engine::synthetic(const RuntimeOpts& opts, const Resolution& resolution, const ModelDims& dims,
                          int64_t num_blocks, const EngineSettings& settings) {
   Engine engine(opts, resolution);
-  engine.require_memory(estimate_memory(dims, num_blocks, engine.estimate_request(opts, settings)), opts, settings);
+  engine.require_memory(estimate_memory(dims, num_blocks, engine.estimate_request(opts, settings, dims)), opts,
+                        settings);
   ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
   Weights weights = random_weights(dims, num_blocks, *kernels.ops, torch_dtype(resolution.weight_dtype), /*seed=*/0);
   engine.build(dims, std::move(weights), std::move(kernels));
@@ -129,10 +141,9 @@ std::span<const float> Engine::forward(const RowPlan& plan, std::span<const int6
 }
 
 int64_t Engine::segment_rows(bool all_logits) const {
-  constexpr int64_t kLogitBytes = int64_t{64} << 20;
   const int64_t chunk = model_->chunk_size();
   int64_t rows = prefill_segment_;
-  if (all_logits) rows = std::min(rows, kLogitBytes / (4 * dims().vocab_size));
+  if (all_logits) rows = std::min(rows, kMaxLogitBytes / (4 * dims().vocab_size));
   return std::max(chunk, rows / chunk * chunk);
 }
 

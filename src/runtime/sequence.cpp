@@ -16,6 +16,7 @@ Sequence::Sequence(Engine& engine) : engine_(engine), state_(engine.make_state(1
 void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row, OnStop on_stop) {
   engine_.require_ids(ids, "prompt");
   ids_.insert(ids_.end(), ids.begin(), ids.end());
+  if (!ids.empty()) logits_.clear();  // they are those of an earlier last id
   const int64_t segment = engine_.segment_rows(static_cast<bool>(every_row));
   const auto total = static_cast<int64_t>(ids_.size());
   const int64_t to_feed = total - static_cast<int64_t>(fed_);
@@ -23,7 +24,7 @@ void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row, On
   std::optional<Progress> progress;  // one token is a decode step
   if (prefill) progress.emplace(RunPhase::kPrefill, "prefill", to_feed, engine_.show_progress() && !every_row);
   while (has_pending()) {
-    if (prefill && stop_requested() && fed_ > 0) {
+    if (prefill && stop_requested()) {
       if (on_stop == OnStop::kAbandon) throw_if_stopped();
       ids_.resize(fed_ + 1);
       return;

@@ -58,7 +58,7 @@ std::vector<SelftestCase> run_selftest(const SelftestRequest& request) {
     resolution.weight_dtype = "float32";
     RuntimeOpts opts = request.opts;
     opts.state_dtype = "float32";
-    Engine engine = Engine::load(opts, resolution, request.model);
+    Engine engine = Engine::load(opts, resolution, request.model, {request.force});
     for (const GoldenCase& golden : load_goldens(request.goldens)) sink(check_golden(engine, golden));
   }
   return cases;

@@ -7,6 +7,7 @@
 #include "src/text/tokenizer_json.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/files.h"
+#include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 #include "xlstm/text/utf8.h"
 
@@ -90,6 +91,7 @@ struct Tokenizer::Impl {
   }
 
   void encode_piece(std::string_view piece, Bpe::Scratch& scratch, std::vector<int64_t>& out) const {
+    throw_if_stopped();
     if (ignore_merges) {
       std::string symbols;
       for (const char c : piece) symbols += byte_symbol(static_cast<uint8_t>(c));

@@ -7,7 +7,9 @@
 #include "xlstm/core/cpu_features.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/log.h"
+#include "xlstm/core/paths.h"
 #include "xlstm/core/str.h"
+#include "xlstm/core/strict_json.h"
 #include "xlstm/core/thread_pool.h"
 #include "xlstm/core/version.h"
 
@@ -59,7 +61,7 @@ void require_same(const json& earlier, const json& now, const std::string& what,
 
 ordered_json model_json(const TuneModel& model, Engine& engine) {
   ordered_json out;
-  out["name"] = model.directory ? model.directory->filename().string() : model.shape;
+  out["name"] = model.directory ? directory_name(*model.directory) : model.shape;
   out["embedding_dim"] = engine.dims().embedding_dim;
   out["num_blocks"] = engine.model().num_blocks();
   out["num_heads"] = engine.dims().num_heads;
@@ -112,6 +114,7 @@ void require_same_run(const json& earlier, const ordered_json& now, const std::s
 std::vector<TuneParams> earlier_of(const json& meta) {
   std::vector<TuneParams> first;
   for (const json& params : meta.value("first", json::array())) {
+    if (!params.is_object()) fail(ExitCode::kUsage, "first", "run_meta.json", "objects", json_kind(params));
     TuneParams one;
     for (const auto& [name, member] : {std::pair("chunk_size", &TuneParams::chunk_size),
                                        {"heads_per_band", &TuneParams::heads_per_band},

@@ -25,7 +25,8 @@ using nlohmann::ordered_json;
 
 Engine make_engine(const TuneRequest& request) {
   const TuneModel& model = request.model;
-  const EngineSettings settings{request.force, /*slots=*/1};
+  EngineSettings settings;
+  settings.force = request.force;
   if (model.directory) return Engine::load(request.opts, request.resolution, *model.directory, settings);
   return Engine::synthetic(request.opts, request.resolution, model.dims, model.num_blocks, settings);
 }
@@ -61,8 +62,7 @@ struct Knobs {
 };
 
 Knobs knobs_of(const Resolution& resolution) {
-  const std::string backend = short_backend(resolution.chunkwise);
-  const bool scheduled = backend == "ray_compiled_steps" || backend == "queued_compiled_steps";
+  const bool scheduled = is_scheduled_backend(resolution.chunkwise);
   return {scheduled, scheduled && device_kind(resolution.device) == "cpu"};
 }
 

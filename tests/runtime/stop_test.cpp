@@ -79,9 +79,23 @@ TEST_F(StopTest, AStoppedPrefillReportsTheIdsThatWereFed) {
   request_stop(StopReason::kInterrupt);
   const GenerationResult result = generate(sequence, *engine_, test::quiet_opts(), request);
   EXPECT_EQ(result.finish, FinishReason::kInterrupted);
-  EXPECT_EQ(result.prompt_ids, std::vector<int64_t>(ids_.begin(), ids_.begin() + 64));
-  EXPECT_EQ(result.prompt_logits.size(), 64U * 160U);
+  EXPECT_TRUE(result.prompt_ids.empty());
+  EXPECT_TRUE(result.prompt_logits.empty());
   EXPECT_TRUE(result.ids.empty());
+  EXPECT_EQ(sequence.ids(), std::vector<int64_t>{ids_.front()}) << "pending";
+}
+
+TEST_F(StopTest, ARestoredSequenceCanBeSavedAfterAStoppedPrefill) {
+  Sequence first(*engine_);
+  first.feed(std::vector<int64_t>{1, 2, 3});
+  Sequence sequence(*engine_);
+  sequence.restore(first.save(0));
+  request_stop(StopReason::kInterrupt);
+  sequence.feed(ids_, {}, OnStop::kFinish);
+  const SavedState saved = sequence.save(0);
+  EXPECT_EQ(saved.ids, (std::vector<int64_t>{1, 2, 3, ids_.front()}));
+  EXPECT_EQ(saved.pending_id, ids_.front());
+  EXPECT_TRUE(saved.logits.empty());
 }
 
 TEST_F(StopTest, EndsDecodingBehindTheCurrentToken) {

@@ -6,6 +6,12 @@
 
 namespace xlstm {
 
+inline constexpr std::string_view kRayBackend = "ray_compiled_steps";
+inline constexpr std::string_view kQueuedBackend = "queued_compiled_steps";
+
+// Whether a chunkwise backend, by short name or full key, cuts its work into bands of heads for a scheduler.
+[[nodiscard]] bool is_scheduled_backend(std::string_view backend);
+
 // "chunkwise--native" → "native".
 [[nodiscard]] std::string short_backend(std::string_view backend);
 

@@ -36,7 +36,7 @@ struct LayerRequest {
 
 struct AppliedLayer {
   std::string source;  // "compiled defaults", a file's path, "command line"
-  std::string rule;    // why it was applied
+  std::string rule;    // why it was applied; begins with the flag for --profile and --config
 };
 
 struct EffectiveConfig {

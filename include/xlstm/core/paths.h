@@ -16,4 +16,7 @@ namespace xlstm {
 [[nodiscard]] std::optional<std::filesystem::path> find_shipped(std::string_view name,
                                                                 std::string_view source_name = {});
 
+// The name of a directory, also for "models/x/" and ".".
+[[nodiscard]] std::string directory_name(const std::filesystem::path& directory);
+
 }  // namespace xlstm

@@ -31,7 +31,7 @@ struct RunDescription {
   std::string device;   // "cpu", "cuda:0", "mps"
   std::string dtype;    // weights
   std::string kernel;   // registry key of the chunkwise kernel
-  std::string profile;  // highest configuration layer above the defaults, as a name a user knows
+  std::string profile;  // the configuration layers above the defaults, by names a user knows
   double soft_mb = 0;   // memory guard's lines; 0: none
   double hard_mb = 0;
 };

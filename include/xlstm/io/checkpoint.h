@@ -22,6 +22,9 @@ namespace xlstm {
 // config.json of a checkpoint directory, always an object. Error kCheckpoint.
 [[nodiscard]] nlohmann::json read_checkpoint_config(const std::filesystem::path& dir);
 
+// The command that fetches the files which a checkpoint directory lacks, as part of a sentence.
+[[nodiscard]] std::string download_hint(const std::filesystem::path& dir);
+
 // Movable. The files stay mapped while the object lives; tensor data is read only when touched. Const members are
 // thread-safe.
 class Checkpoint {

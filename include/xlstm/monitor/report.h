@@ -25,7 +25,7 @@ inline constexpr const char* kNoProcess = "no xlstm_generate process is running"
 // Part of the phase that is done, 0…1; 0 where its end is not known.
 [[nodiscard]] double done_share(const RunRecord& record);
 
-[[nodiscard]] std::string megabytes_text(double mb);  // "1.2 GB"
-[[nodiscard]] std::string speed_text(double tok_s);   // three figures or so: "0.42", "12.3", "1234"
+[[nodiscard]] std::string size_text(double mb);      // "1.2 GB"
+[[nodiscard]] std::string speed_text(double tok_s);  // three figures or so: "0.42", "12.3", "1234"
 
 }  // namespace xlstm

@@ -48,9 +48,9 @@ struct RunRecord {
 // versions can read each other's.
 [[nodiscard]] std::optional<RunRecord> parse_run_record(std::string_view text);
 
-enum class MemoryLevel { kBelow, kSoft, kHard };  // below both lines, at or above the soft one, the hard one
-[[nodiscard]] MemoryLevel memory_level(double mb, double soft_mb, double hard_mb);
-[[nodiscard]] MemoryLevel host_memory_level(const RunRecord& record);
-[[nodiscard]] MemoryLevel device_memory_level(const RunRecord& record);
+enum class MemoryMark { kBelow, kSoft, kHard };  // below both lines, at or above the soft one, the hard one
+[[nodiscard]] MemoryMark memory_mark(double mb, double soft_mb, double hard_mb);
+[[nodiscard]] MemoryMark host_memory_mark(const RunRecord& record);
+[[nodiscard]] MemoryMark device_memory_mark(const RunRecord& record);
 
 }  // namespace xlstm

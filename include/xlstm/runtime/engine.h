@@ -25,6 +25,8 @@ struct EngineSettings {
   // What the memory estimate counts with:
   int64_t slots = 1;                   // sequences
   int64_t longest_prompt = INT64_MAX;  // tokens, as far as they are known to be few
+  bool all_logits = false;             // passes that give the logits of all rows
+  int64_t kept_logit_rows = 0;         // rows of logits that the caller keeps
 };
 
 // One pass at a time; not thread-safe.
@@ -76,7 +78,8 @@ class Engine {
  private:
   Engine(const RuntimeOpts& opts, Resolution resolution);
   [[nodiscard]] KernelSettings kernel_settings(const RuntimeOpts& opts) const;
-  [[nodiscard]] EstimateRequest estimate_request(const RuntimeOpts& opts, const EngineSettings& settings) const;
+  [[nodiscard]] EstimateRequest estimate_request(const RuntimeOpts& opts, const EngineSettings& settings,
+                                                 const ModelDims& dims) const;
   void require_memory(const MemoryEstimate& estimate, const RuntimeOpts& opts, const EngineSettings& settings) const;
   void build(const ModelDims& dims, Weights weights, ModelKernels kernels);
 

@@ -22,7 +22,8 @@ class Sequence {
   // Error kUsage for an id outside the vocabulary; nothing is fed then.
   //
   // A requested stop throws Stopped with kAbandon, and the sequence is of no use any more; with kFinish feeding ends
-  // after the current segment: the next id is then pending and the rest is dropped.
+  // after the current segment (before the first one, if the stop came earlier): the next id is then pending and the
+  // rest is dropped.
   void feed(std::span<const int64_t> ids, const LogitSink& every_row = {}, OnStop on_stop = OnStop::kAbandon);
 
   // Appends an id without feeding it: it is pending until the next feed(), of no further ids maybe.

@@ -22,7 +22,8 @@ struct SelftestCase {
 };
 
 struct SelftestRequest {
-  RuntimeOpts opts;  // device, threads, chunk_size … of the run
+  RuntimeOpts opts;    // device, threads, chunk_size … of the run
+  bool force = false;  // load the model although memory is estimated not to suffice
   Resolution resolution;
   std::filesystem::path model;                       // bundled checkpoint; empty: skipped, and said so by the caller
   std::filesystem::path goldens;                     // golden.safetensors of that checkpoint

@@ -4,9 +4,9 @@
 // Each trial measures one candidate against the incumbent, the best configuration so far, in pairs (comparison.h). The
 // first incumbent is the plain configuration, the one that runs without tuning. After `repeats` pairs a candidate that
 // is not ahead is dropped; one that is ahead gets more pairs until it is clearly faster, and takes the incumbent's
-// place, or falls back, or 16 pairs could not tell the two apart. The last trial measures the best one found against
-// the plain configuration over 16 fresh pairs: if it is not clearly faster there too, the answer is the plain one.
-// That way chance hits among many candidates do not become the answer.
+// place, or falls back, or 16 pairs (or `repeats`, if that is more) could not tell the two apart. The last trial
+// measures the best one found against the plain configuration over as many fresh pairs: if it is not clearly faster
+// there too, the answer is the plain one. That way chance hits among many candidates do not become the answer.
 #pragma once
 
 #include <cstdint>
