@@ -4,7 +4,8 @@
 # format (clang-format 14), include directions, files listed in CMake, references in the documents, shell scripts, and
 # clang-tidy on the C++ files that differ from COMMIT (the merge base with the upstream branch, else HEAD) or on all.
 # A tool that is missing skips its check with a line that says so.
-# --tsan also builds the thread pool, the schedulers and the CPU's tiles with ThreadSanitizer and runs their tests.
+# --tsan also builds what has threads and no libtorch with ThreadSanitizer and runs its tests: the thread pool, the
+# schedulers, the CPU's tiles, the memory guard and the monitor.
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -95,8 +96,9 @@ check_tidy() {
 # In a subshell: a build that fails ends it.
 check_tsan() (
   "$ROOT/scripts/setup.sh" >&2 </dev/null &&
-    build tsan test_core test_schedule test_kernels_cpu_tiles &&
-    ctest --preset tsan --parallel "$(core_count)" -R '^test_(schedule|kernels_cpu_tiles|core[.]ThreadPool)' >&2
+    build tsan test_core test_schedule test_kernels_cpu_tiles test_memory test_monitor &&
+    ctest --preset tsan --parallel "$(core_count)" \
+      -R '^test_(schedule|kernels_cpu_tiles|memory|monitor|core[.]ThreadPool)' >&2
 )
 
 git rev-parse --git-dir >/dev/null 2>&1 || die "git ($ROOT): expected a git checkout, got none"

@@ -1,11 +1,13 @@
 // Runs the executable under test.
 #pragma once
 
+#include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "tests/support/run_program.h"
+#include "xlstm/io/safetensors.h"
 
 namespace xlstm::test {
 
@@ -24,6 +26,15 @@ inline ProgramResult run(const std::vector<std::string>& arguments, const Progra
 inline std::string last_line(std::string text) {
   while (!text.empty() && text.back() == '\n') text.pop_back();
   return text.substr(text.find_last_of('\n') + 1);
+}
+
+// Ids in a state file, a pending one included.
+inline int64_t saved_ids(const std::string& path) {
+  const SafetensorsFile file(path);
+  for (const TensorView& tensor : file.tensors()) {
+    if (tensor.name == "ids") return tensor.shape.front();
+  }
+  return 0;
 }
 
 }  // namespace xlstm::test

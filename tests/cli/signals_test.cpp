@@ -1,15 +1,18 @@
 // What SIGINT, SIGTERM and SIGUSR1 do to a run, phase by phase.
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "tests/cli/cli.h"
 #include "tests/support/running_program.h"
+#include "tests/support/runtime_dir.h"
 #include "tests/support/sparse_checkpoint.h"
-#include "xlstm/io/safetensors.h"
 
 namespace xlstm::test {
 namespace {
@@ -31,20 +34,11 @@ std::vector<std::string> with(std::vector<std::string> arguments, const std::vec
   return arguments;
 }
 
-// A prompt that takes some seconds to prefill.
-std::string long_prompt() {
+// A prompt of eight tokens a time; by default one that takes some seconds to prefill.
+std::string long_prompt(int times = 60'000) {
   std::string text;
-  for (int i = 0; i < 60'000; ++i) text += "once upon a time there was a king ";
+  for (int i = 0; i < times; ++i) text += "once upon a time there was a king ";
   return text;
-}
-
-// Ids in a state file, a pending one included.
-int64_t saved_ids(const std::string& path) {
-  const SafetensorsFile file(path);
-  for (const TensorView& tensor : file.tensors()) {
-    if (tensor.name == "ids") return tensor.shape.front();
-  }
-  return 0;
 }
 
 int64_t lines(const std::string& text) {
@@ -124,6 +118,25 @@ TEST_P(StopSignals, InThePrefillLeaveAStateOfTheTokensFedSoFar) {
   EXPECT_EQ(run({"--state-load", state, "-p", " the", "-n", "3"}).exit_code, 0);
 }
 
+TEST_P(StopSignals, InThePrefillAfterALoadedStateLeaveOneThatContinues) {
+  const TempDir dir;
+  const std::string prompt = dir.file("prompt.txt", long_prompt()).string();
+  const std::string first = (dir / "a").string();
+  const std::string second = (dir / "b").string();
+  ASSERT_EQ(run({"-p", "Once upon a time", "-n", "0", "--state-save", first}).exit_code, 0);
+  RunningProgram program(executable(), {"-f", prompt, "-s", "1", "--prefill-segment", "64", "--state-load", first,
+                                        "--state-save", second});
+  ASSERT_TRUE(program.wait_until([&] { return program.err().find("seed 1") != std::string::npos; })) << program.err();
+  program.send(GetParam());
+  const ProgramResult result = program.wait();
+  EXPECT_EQ(result.exit_code, 128 + GetParam()) << result.err;
+  EXPECT_EQ(result.out, "");
+  EXPECT_GT(saved_ids(second), saved_ids(first));
+  const ProgramResult rest = run({"--state-load", second, "-p", " the", "-n", "3", "--ignore-eos"});
+  EXPECT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_NE(rest.out, "");
+}
+
 TEST_P(StopSignals, EndTheLoadWithNothingPrinted) {
   const TempDir dir;
   write_sparse_checkpoint(bundled_model(), dir / "model", 600'000);
@@ -141,32 +154,54 @@ TEST_P(StopSignals, EndTheWaitForAPrompt) {
   const TempDir dir;
   const std::string pipe = (dir / "pipe").string();
   ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
+  RunningProgram program(executable(), {"-f", pipe});
+  // A writer that does not wait gets in only beside a reader.
+  int writer = -1;
+  ASSERT_TRUE(program.wait_until([&] {
+    writer = ::open(pipe.c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    return writer >= 0;
+  }));
+  EXPECT_EQ(::write(writer, "Once", 4), 4);
+  program.send(GetParam());
+  EXPECT_EQ(program.wait().exit_code, 128 + GetParam());
+  ::close(writer);
+}
+
+TEST_P(StopSignals, EndTheWaitForAPipeThatNobodyWrites) {
+  const TempDir dir;
+  const std::string pipe = (dir / "pipe").string();
+  ASSERT_EQ(::mkfifo(pipe.c_str(), 0600), 0);
   RunningProgram program(executable(), {"-f", pipe, "--log-file", (dir / "log").string()});
   ASSERT_TRUE(program.wait_until([&] { return std::filesystem::exists(dir / "log"); }));
-  std::this_thread::sleep_for(std::chrono::milliseconds(100));
   program.send(GetParam());
   EXPECT_EQ(program.wait().exit_code, 128 + GetParam());
 }
 
 TEST_P(StopSignals, EndTheRunAtOnceTheSecondTimeAndLeaveNoTemporaryFiles) {
   const TempDir dir;
-  const std::string prompt = dir.file("prompt.txt", long_prompt()).string();
+  const std::string prompt = dir.file("prompt.txt", long_prompt(6500)).string();
   const TempDir out;
   // One segment: the first signal waits for its end, because the state shall be saved.
-  RunningProgram program(executable(), {"-f", prompt, "-s", "1", "--prefill-segment", "1000000", "--state-save",
-                                        (out / "state").string(), "--stats-log", (out / "stats").string()});
-  ASSERT_TRUE(program.wait_until([&] { return program.err().find("seed 1") != std::string::npos; })) << program.err();
-  EXPECT_GE(out.entries(), 1);
-  program.send(GetParam());
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  program.send(SIGTERM);
-  EXPECT_EQ(program.wait().exit_code, 128 + SIGTERM);
-  EXPECT_EQ(out.entries(), 0);
+  RunningProgram program(executable(),
+                         {"-f", prompt, "-s", "1", "--prefill-segment", "60000", "--force", "--no-mem-watchdog",
+                          "--state-save", (out / "state").string(), "--stats-log", (out / "stats").string()});
+  ASSERT_TRUE(program.wait_until([&] {
+    return program.err().find("seed 1") != std::string::npos && out.entries() > 0;
+  })) << program.err();
+  program.send_until_end(GetParam());
+  EXPECT_EQ(program.wait().exit_code, 128 + GetParam());
+  EXPECT_EQ(out.entries(), 0) << "neither temporary files nor the state of an orderly end";
 }
 
 TEST_P(StopSignals, EndOtherCommandsToo) {
+  const OwnRuntimeDir runtime;
   RunningProgram program(executable(), {"bench", "-p", "0", "-n", "1000000", "-r", "1"});
-  std::this_thread::sleep_for(std::chrono::milliseconds(500));
+  ASSERT_TRUE(program.wait_until([&] {
+    const nlohmann::json all = nlohmann::json::parse(run({"monitor", "--json"}).out);
+    return std::any_of(all["processes"].begin(), all["processes"].end(), [&](const nlohmann::json& one) {
+      return one["pid"] == program.pid() && one["phase"] == "decode";
+    });
+  })) << program.err();
   program.send(GetParam());
   const ProgramResult result = program.wait();
   EXPECT_EQ(result.exit_code, 128 + GetParam()) << result.err;
@@ -189,11 +224,26 @@ TEST(CacheSignal, ChangesNothingInTheText) {
   EXPECT_EQ(result.out, run(arguments).out);
 }
 
+TEST(CacheSignal, ChangesNothingInLoadAndPrefill) {
+  const TempDir dir;
+  const std::string prompt = dir.file("prompt.txt", long_prompt(500)).string();
+  write_sparse_checkpoint(bundled_model(), dir / "model", 100'000);
+  for (const std::string& model : {bundled_model().string(), (dir / "model").string()}) {
+    const std::vector<std::string> arguments = {"-m",     model, "-f", prompt, "--prefill-segment", "256",
+                                                "--temp", "0",   "-n", "8",    "--ignore-eos"};
+    RunningProgram program(executable(), arguments);
+    ASSERT_TRUE(program.wait_until([&] { return program.err().find("weights ") != std::string::npos; }))
+        << program.err();
+    program.send_until_end(SIGUSR1);
+    const ProgramResult result = program.wait();
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_EQ(result.out, run(arguments).out);
+  }
+}
+
 TEST(CacheSignal, GivesTheMemoryOfALongPrefillBack) {
   const TempDir dir;
-  std::string text;
-  for (int i = 0; i < 4000; ++i) text += "once upon a time there was a king ";
-  const std::string prompt = dir.file("prompt.txt", text).string();
+  const std::string prompt = dir.file("prompt.txt", long_prompt(4000)).string();
   RunningProgram program(executable(), {"-f", prompt, "--prefill-segment", "100000", "--temp", "0", "-n", "-1",
                                         "--ignore-eos", "--device", "cpu"});
   ASSERT_TRUE(program.wait_until([&] { return program.out().size() > 50; })) << program.err();

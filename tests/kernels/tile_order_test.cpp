@@ -95,6 +95,32 @@ TEST_P(TileOrderTest, SchedulersGiveTheBitsOfASerialRun) {
   }
 }
 
+TEST_P(TileOrderTest, EveryWorkerCountAndBandGivesTheBitsOfASerialRun) {
+  constexpr int64_t kChunk = 8;
+  const std::vector<Span> spans = make_spans({33, 8, 0, 20});
+  ThreadPool pool(2);
+  for (const RawShape& shape : {RawShape{4, {5, 20, 1e-6F}, false}, RawShape{3, {16, 9, 1e-6F}, true}}) {
+    RawCell expected(shape, spans, 11);
+    const RawRunner serial(expected, false);
+    for (int call = 0; call < 2; ++call) run_serially({spans, {shape.heads, 1, kChunk}}, serial);
+    for (const auto& make : {make_queued_scheduler, make_actor_scheduler}) {
+      for (int workers = 1; workers <= 8; ++workers) {
+        for (int64_t band = 1; band <= shape.heads; ++band) {
+          RawCell actual(shape, spans, 11);
+          const RawRunner ahead(actual, true);
+          const auto scheduler = make(pool, {{shape.heads, band, kChunk}, workers});
+          for (int call = 0; call < 2; ++call) {
+            ahead.rewind();
+            scheduler->run(spans, ahead);
+          }
+          ASSERT_TRUE(same_result(actual, expected))
+              << "heads " << shape.heads << " workers " << workers << " band " << band;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(TileOrderTest, AllTilesOfAHeadAtOnceGiveTheBitsOfASerialRun) {
   // A thread for each tile, begun last tile first: all but the first wait for their state.
   for (const RawShape& shape : shapes()) {

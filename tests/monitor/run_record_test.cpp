@@ -60,20 +60,20 @@ INSTANTIATE_TEST_SUITE_P(
                     R"({"pid": 1, "start_id": 1, "written": 2, "command": "g", "phase": "p", "done": "many"})"));
 
 TEST(RunRecord, MemoryIsJudgedByTheLinesThatThereAre) {
-  EXPECT_EQ(memory_level(99, 100, 200), MemoryLevel::kBelow);
-  EXPECT_EQ(memory_level(100, 100, 200), MemoryLevel::kSoft);
-  EXPECT_EQ(memory_level(200, 100, 200), MemoryLevel::kHard);
-  EXPECT_EQ(memory_level(1e9, 0, 0), MemoryLevel::kBelow);
-  EXPECT_EQ(memory_level(150, 0, 100), MemoryLevel::kHard);
+  EXPECT_EQ(memory_mark(99, 100, 200), MemoryMark::kBelow);
+  EXPECT_EQ(memory_mark(100, 100, 200), MemoryMark::kSoft);
+  EXPECT_EQ(memory_mark(200, 100, 200), MemoryMark::kHard);
+  EXPECT_EQ(memory_mark(1e9, 0, 0), MemoryMark::kBelow);
+  EXPECT_EQ(memory_mark(150, 0, 100), MemoryMark::kHard);
 }
 
 TEST(RunRecord, HostMemoryIsJudgedWithoutMappedFiles) {
   RunRecord record = test::record(1);
   record.rss_mb = 20000;
   record.anon_mb = 7999;
-  EXPECT_EQ(host_memory_level(record), MemoryLevel::kBelow);
+  EXPECT_EQ(host_memory_mark(record), MemoryMark::kBelow);
   record.anon_mb = 8001;
-  EXPECT_EQ(host_memory_level(record), MemoryLevel::kSoft);
+  EXPECT_EQ(host_memory_mark(record), MemoryMark::kSoft);
 }
 
 }  // namespace

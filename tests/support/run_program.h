@@ -20,7 +20,7 @@ extern char** environ;  // macOS declares it in no header
 namespace xlstm::test {
 
 struct ProgramResult {
-  int exit_code = -1;  // 128 + signal number if a signal ended it, as in a shell
+  int exit_code = -1;  // minus the signal number if a signal ended it: 128 + signal is an orderly end
   std::string out;
   std::string err;
 };
@@ -30,6 +30,11 @@ struct ProgramInput {
   bool as_file = true;        // a file with that text; false: /dev/null
   std::filesystem::path cwd;  // working directory; empty: the caller's
 };
+
+// Of a status from waitpid().
+inline int exit_code_of(int status) {
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
 
 inline std::string read_all(const std::filesystem::path& path) {
   std::ifstream in(path, std::ios::binary);
@@ -60,8 +65,7 @@ inline ProgramResult run_program(const std::string& program, const std::vector<s
   if (error != 0) throw std::runtime_error("cannot run " + program);
   int status = 0;
   ::waitpid(child, &status, 0);
-  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return {code, read_all(out), read_all(err)};
+  return {exit_code_of(status), read_all(out), read_all(err)};
 }
 
 }  // namespace xlstm::test

@@ -1,6 +1,7 @@
 // A program that a test talks to while it runs: waits for what it prints, sends it signals.
 #pragma once
 
+#include <gtest/gtest.h>
 #include <signal.h>
 
 #include <chrono>
@@ -49,9 +50,7 @@ class RunningProgram {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::minutes(1);
     while (std::chrono::steady_clock::now() < deadline) {
       if (condition()) return true;
-      siginfo_t info{};
-      ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT);
-      if (info.si_pid == child_) return condition();
+      if (has_ended()) return condition();
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     return false;
@@ -59,15 +58,40 @@ class RunningProgram {
 
   void send(int signal) const { ::kill(child_, signal); }
 
+  // As an impatient user does: again and again until it ends.
+  void send_until_end(int signal) {
+    wait_until([&] {
+      send(signal);
+      return false;
+    });
+  }
+
+  // A program that does not end fails the test and is killed.
   ProgramResult wait() {
+    constexpr std::chrono::minutes kLong(3);
+    const auto deadline = std::chrono::steady_clock::now() + kLong;
+    while (!has_ended()) {
+      if (std::chrono::steady_clock::now() > deadline) {
+        ADD_FAILURE() << "the program did not end within " << kLong.count() << " minutes; it printed:\n" << err();
+        send(SIGKILL);
+        break;
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    }
     int status = 0;
     ::waitpid(child_, &status, 0);
     child_ = 0;
-    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-    return {code, out(), err()};
+    return {exit_code_of(status), out(), err()};
   }
 
  private:
+  // Leaves the status to wait().
+  [[nodiscard]] bool has_ended() const {
+    siginfo_t info{};
+    ::waitid(P_PID, static_cast<id_t>(child_), &info, WEXITED | WNOHANG | WNOWAIT);
+    return info.si_pid == child_;
+  }
+
   TempDir dir_;
   pid_t child_ = 0;
 };
