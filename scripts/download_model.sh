@@ -202,6 +202,8 @@ install_file() {
     rm -f "$part"
     fail 3 "$directory/$name ($repo): expected the checksum that the hub lists, got another; nothing was kept"
   fi
+  # Into a folder of that name mv would move it.
+  [[ ! -d $directory/$name ]] || fail 6 "$directory/$name: expected a place for the file, got a folder"
   mv -f "$part" "$directory/$name" || fail 6 "$directory/$name: expected to write it, got no permission"
 }
 

@@ -20,6 +20,9 @@ def refuse(message):
 
 def read_run(folder):
     """The meta object and the candidate trials of a run; a line that a run under way has not finished is left out."""
+    for name in ("run_meta.json", "trials.jsonl"):
+        if not (folder / name).is_file():
+            refuse(f"RUN_DIR ({folder}): expected the folder of a tuning run, got one without {name}")
     try:
         meta = json.loads((folder / "run_meta.json").read_text(encoding="utf-8"))
         text = (folder / "trials.jsonl").read_text(encoding="utf-8")

@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "xlstm/config/backend_names.h"
+#include "xlstm/core/errors.h"
+#include "xlstm/core/str.h"
 
 namespace xlstm {
 namespace {
@@ -22,9 +24,25 @@ void multiply(std::vector<RuntimeOpts>& all, const std::vector<T>& values, T Run
   all = std::move(product);
 }
 
+// Lists multiply.
+void require_few(const BenchRequest& request) {
+  constexpr double kMost = 10'000;
+  double combinations = 1;
+  for (const size_t size :
+       {request.cell ? 0 : request.dtype.size(), request.threads.size(), request.chunkwise_backend.size(),
+        request.workers.size(), request.heads_per_band.size(), request.chunk_size.size()}) {
+    combinations *= static_cast<double>(std::max<size_t>(1, size));
+  }
+  if (combinations > kMost) {
+    fail(ExitCode::kUsage, "lists", "command line", cat("at most ", fixed(kMost, 0), " combinations of settings"),
+         fixed(combinations, 0));
+  }
+}
+
 }  // namespace
 
 std::vector<LoadGroup> expand_settings(const BenchRequest& request) {
+  require_few(request);
   std::vector<RuntimeOpts> all = {request.opts};
   if (!request.cell) multiply(all, request.dtype, &RuntimeOpts::dtype);
   multiply(all, request.threads, &RuntimeOpts::threads);

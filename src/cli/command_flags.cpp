@@ -110,7 +110,10 @@ IntRange range(const Values& values, const Bounds& bounds, const ValueSource& so
   const std::vector<std::string> ends = split_at(values.back(), '-');
   const std::string expected = cat("a range like 1-8, from ", bounds.min, " to ", bounds.max);
   const std::string got = cat('"', printable(values.back()), '"');
-  if (ends.size() > 2) fail(ExitCode::kUsage, source.what, source.where, expected, got);
+  const bool numbers = std::all_of(ends.begin(), ends.end(), [](const std::string& end) {
+    return !end.empty() && end.find_first_not_of("0123456789") == std::string::npos;
+  });
+  if (ends.size() > 2 || !numbers) fail(ExitCode::kUsage, source.what, source.where, expected, got);
   const IntRange parsed{parse_integer(ends.front(), source, expected), parse_integer(ends.back(), source, expected)};
   if (parsed.min < bounds.min || parsed.max > bounds.max || parsed.min > parsed.max) {
     fail(ExitCode::kUsage, source.what, source.where, expected, got);

@@ -1,5 +1,6 @@
 #include "src/cli/watched_run.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -7,10 +8,12 @@
 #include <vector>
 
 #include "src/cli/unused_settings.h"
+#include "xlstm/core/log.h"
 #include "xlstm/core/paths.h"
 #include "xlstm/core/run_status.h"
 #include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
+#include "xlstm/core/thread_pool.h"
 #include "xlstm/memory/memory_guard.h"
 #include "xlstm/monitor/publisher.h"
 #include "xlstm/registry/device_memory.h"
@@ -45,9 +48,16 @@ MemoryStatus memory_status(const MemorySample& sample, const GuardLimits& limits
           megabytes(device.soft), megabytes(device.hard)};
 }
 
+// Threads that share a core wait for each other at every step.
+void warn_of_many_threads(const Resolution& resolution) {
+  const int most = std::max(resolution.threads, resolution.workers);
+  if (most > available_cores()) log::warn(cat(most, " threads on ", available_cores(), " cores will be slow"));
+}
+
 }  // namespace
 
 ExitCode watch_run(const WatchedRun& run, const std::function<ExitCode()>& work) {
+  warn_of_many_threads(run.resolution);
   warn_of_unused_settings(run.config, run.resolution);
   const std::string& device = run.resolution.device;
   MemoryGuard guard(run.config.opts, {nullptr, [&] { return read_device_memory(device); }});

@@ -41,8 +41,10 @@ EmergencyFile::~EmergencyFile() {
 }
 
 void remove_emergency_files() noexcept {
-  for (const Slot& slot : slots) {
-    if (slot.state.load() == SlotState::kReady) ::unlink(slot.path.data());
+  // Later files first: a temporary file is registered behind the one that it shall replace, and must be gone before it,
+  // or another thread may still put it in place.
+  for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
+    if (slot->state.load() == SlotState::kReady) ::unlink(slot->path.data());
   }
 }
 

@@ -87,7 +87,9 @@ MappedFile::MappedFile(const std::filesystem::path& path, ExitCode code) {
     void* address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd, 0);
     const int error = errno;
     ::close(fd);
-    if (address == MAP_FAILED) fail(code, "file", path.string(), "a file that can be mapped", std::strerror(error));
+    if (address == MAP_FAILED)
+      fail(error == ENOMEM ? ExitCode::kMemory : code, "file", path.string(), "a file that can be mapped",
+           std::strerror(error));
     data_ = static_cast<const std::byte*>(address);
     size_ = size;
   } else {

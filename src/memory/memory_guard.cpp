@@ -58,7 +58,7 @@ MemoryGuard::~MemoryGuard() {
   try {
     finish();
   } catch (const std::exception& error) {
-    try_log([&] { log::error(error.what()); });
+    try_log([&] { log::warn(error.what()); });
   }
 }
 

@@ -120,7 +120,7 @@ void require_side(const MemoryEstimate& estimate, uint64_t needed, const MemoryR
                                   ? cat(" (", gigabytes(estimate.loading), " while loading)")
                                   : "";
   const std::string parts = cat("weights ", gigabytes(estimate.weights), loading, ", state ", gigabytes(estimate.state),
-                                ", workspace ", gigabytes(estimate.workspace));
+                                ", workspace ", gigabytes(estimate.workspace), ", other ", gigabytes(estimate.fixed));
   const std::string expected = cat("at most ", gigabytes(room.bytes), " GB ", room.bound);
   const std::string got = cat(gigabytes(needed), " GB needed: ", parts);
   if (force) {

@@ -182,8 +182,12 @@ RunFolder RunFolder::open(const fs::path& folder) {
 }
 
 bool RunFolder::has_best() const {
-  std::error_code ignored;
-  return fs::exists(path_ / "best.json", ignored);
+  // One that cannot be read is none: it is written anew.
+  try {
+    return json::parse(read_regular_file(path_ / "best.json", ExitCode::kUsage)).is_object();
+  } catch (const std::exception&) {
+    return false;
+  }
 }
 
 void RunFolder::write(const char* name, const std::string& text) const {

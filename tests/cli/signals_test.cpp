@@ -188,6 +188,8 @@ TEST_P(StopSignals, EndTheRunAtOnceTheSecondTimeAndLeaveNoTemporaryFiles) {
   ASSERT_TRUE(program.wait_until([&] {
     return program.err().find("seed 1") != std::string::npos && out.entries() > 0;
   })) << program.err();
+  // Before the segment has begun the first signal would end the run in order.
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
   program.send_until_end(GetParam());
   EXPECT_EQ(program.wait().exit_code, 128 + GetParam());
   EXPECT_EQ(out.entries(), 0) << "neither temporary files nor the state of an orderly end";

@@ -186,7 +186,7 @@ TEST(RequireRoom, RefusesWhatDoesNotFitWithAllNumbers) {
   test::expect_error([] { require_room(seven_billion(), machine(27'634'999'999), unguarded(), false); },
                      ExitCode::kMemory,
                      {"memory (estimate before load): expected at most 27.6 GB available, got 27.6 GB needed: "
-                      "weights 26.9, state 0.135, workspace 0.500; --force loads anyway"});
+                      "weights 26.9, state 0.135, workspace 0.500, other 0.100; --force loads anyway"});
 }
 
 TEST(RequireRoom, SaysWhenLoadingTakesTheMost) {
