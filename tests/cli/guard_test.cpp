@@ -136,6 +136,9 @@ TEST(MemoryEstimate, RefusesAModelThatDoesNotFitUnlessForced) {
 }
 
 TEST(MemoryEstimate, KnowsTheLimitThatTheShellSet) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "NOT RUN: AddressSanitizer reserves more address space than any such limit";
+#endif
   const ProgramResult result =
       run_program("/bin/sh", {"-c", "ulimit -v 12000000; ulimit -d 500000; exec " + executable() +
                                         " bench --shape E=2048,blocks=8 -p 0 -n 1 -r 1 --no-mem-watchdog"});

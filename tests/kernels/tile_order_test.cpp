@@ -31,7 +31,7 @@ std::vector<Span> make_spans(const std::vector<int64_t>& lengths) {
 // As bytes, so that NaN and signed zeros count as differences only if they differ.
 template <class T>
 bool same_bits(const std::vector<T>& a, const std::vector<T>& b) {
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0;
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(T)) == 0);
 }
 bool same_result(const RawCell& a, const RawCell& b) {
   return same_bits(a.h, b.h) && same_bits(a.c, b.c) && same_bits(a.n, b.n) && same_bits(a.m, b.m) &&

@@ -15,6 +15,13 @@ void* operator new(size_t size, std::align_val_t alignment) {
   if (!fails && ::posix_memalign(&memory, boundary, std::max<size_t>(size, 1)) == 0) return memory;
   throw std::bad_alloc();
 }
+void* operator new(size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  try {
+    return ::operator new(size, alignment);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 void operator delete(void* memory, std::align_val_t) noexcept {
   std::free(memory);
 }

@@ -125,6 +125,9 @@ TEST(MemoryEstimate, LoadingACheckpointTakesNoMoreThanItsFinalSizeBecauseItIsCon
 
 // What the process takes, watched while it loads and runs.
 TEST(MemoryEstimate, CoversWhatLoadingAndRunningReallyTake) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "NOT RUN: AddressSanitizer's own memory counts as the process's";
+#endif
   class Peak : public MemoryReader {
    public:
     explicit Peak(std::atomic<uint64_t>& peak) : peak_(peak) {}
