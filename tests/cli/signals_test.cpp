@@ -244,6 +244,9 @@ TEST(CacheSignal, ChangesNothingInLoadAndPrefill) {
 }
 
 TEST(CacheSignal, GivesTheMemoryOfALongPrefillBack) {
+#if defined(__SANITIZE_ADDRESS__)
+  GTEST_SKIP() << "NOT RUN: AddressSanitizer keeps freed memory";
+#endif
   const TempDir dir;
   const std::string prompt = dir.file("prompt.txt", long_prompt(4000)).string();
   RunningProgram program(executable(), {"-f", prompt, "--prefill-segment", "100000", "--temp", "0", "-n", "-1",
