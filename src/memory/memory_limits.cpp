@@ -36,6 +36,26 @@ uint64_t below(uint64_t line, uint64_t used) {
   return line == 0 ? UINT64_MAX : line - std::min(line, used);
 }
 
+// Where the two lines come from.
+struct Origins {
+  std::string soft;
+  std::string hard;
+};
+
+std::string share_text(double share, const std::string& whole) {
+  return cat(share * 100, "% of ", whole);
+}
+
+MemoryVerdict judge(const GuardLines& lines, uint64_t used, const Origins& origins) {
+  const MemoryLevel level = level_of(lines, used);
+  switch (level) {
+    case MemoryLevel::kNone: return {level, used, 0, ""};
+    case MemoryLevel::kSoft: return {level, used, lines.soft, origins.soft};
+    case MemoryLevel::kHard: return {level, used, lines.hard, origins.hard};
+  }
+  return {};
+}
+
 }  // namespace
 
 GuardLimits guard_limits(const RuntimeOpts& opts) {
@@ -53,31 +73,16 @@ GuardLines device_lines(const GuardLimits& limits, const DeviceSample& device) {
 }
 
 MemoryVerdict judge_host(const GuardLimits& limits, const HostMemory& host) {
-  const GuardLines lines = host_lines(limits, host);
-  MemoryVerdict verdict;
-  verdict.level = level_of(lines, host.used);
-  verdict.used = host.used;
-  if (verdict.level == MemoryLevel::kNone) return verdict;
-  const bool hard = verdict.level == MemoryLevel::kHard;
-  verdict.line = hard ? lines.hard : lines.soft;
-  const double mb = hard ? limits.hard_mb : limits.soft_mb;
-  const double share = hard ? limits.hard_share : limits.soft_share;
-  verdict.origin = mb > 0 ? (hard ? "mem_hard_mb" : "mem_soft_mb")
-                          : cat(share * 100, "% of ", megabytes_text(host.limit), ", ", host.limit_name);
-  return verdict;
+  const std::string whole = cat(megabytes_text(host.limit), ", ", host.limit_name);
+  return judge(host_lines(limits, host), host.used,
+               {limits.soft_mb > 0 ? "mem_soft_mb" : share_text(limits.soft_share, whole),
+                limits.hard_mb > 0 ? "mem_hard_mb" : share_text(limits.hard_share, whole)});
 }
 
 MemoryVerdict judge_device(const GuardLimits& limits, const DeviceSample& device) {
-  const GuardLines lines = device_lines(limits, device);
-  MemoryVerdict verdict;
-  verdict.level = level_of(lines, device.driver);
-  verdict.used = device.driver;
-  if (verdict.level == MemoryLevel::kNone) return verdict;
-  const bool hard = verdict.level == MemoryLevel::kHard;
-  verdict.line = hard ? lines.hard : lines.soft;
-  const double share = hard ? limits.hard_share : limits.soft_share;
-  verdict.origin = cat(share * 100, "% of ", megabytes_text(device.recommended), ", recommended by the device");
-  return verdict;
+  const std::string whole = cat(megabytes_text(device.recommended), ", recommended by the device");
+  return judge(device_lines(limits, device), device.driver,
+               {share_text(limits.soft_share, whole), share_text(limits.hard_share, whole)});
 }
 
 MemoryRoom host_room(const HostMemory& host, const GuardLimits* limits) {

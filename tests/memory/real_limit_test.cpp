@@ -67,7 +67,7 @@ TEST(MemoryGuardUnderARealLimit, StopsTheRunBeforeTheSystemRefusesMemory) {
 #else
 
 TEST(MemoryGuardUnderARealLimit, StopsTheRunBeforeTheSystemRefusesMemory) {
-  GTEST_SKIP() << "this system enforces no limit on a process's data that a test could set";
+  GTEST_SKIP() << "NOT RUN: this system enforces no limit on a process's data that a test could set";
 }
 
 #endif

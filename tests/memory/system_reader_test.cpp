@@ -46,7 +46,7 @@ TEST(SystemReader, CountsSharedMemory) {
 // A float32 checkpoint of 27 GB is mapped while it is made into 7 GB of int8.
 TEST(SystemReader, DoesNotCountPagesOfMappedFiles) {
 #if defined(__SANITIZE_THREAD__)
-  GTEST_SKIP() << "ThreadSanitizer keeps anonymous memory of its own for every byte that is read";
+  GTEST_SKIP() << "NOT RUN: ThreadSanitizer keeps anonymous memory of its own for every byte that is read";
 #endif
   const test::TempDir dir;
   const auto path = dir.file("weights", std::string(kBlock, 'x'));

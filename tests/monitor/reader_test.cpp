@@ -183,7 +183,7 @@ TEST_F(Reader, ForeignAndHostileContentIsPassedOverAndLeftAlone) {
 }
 
 TEST_F(Reader, AFileOfAnotherUserIsPassedOver) {
-  if (::geteuid() != 0) GTEST_SKIP() << "only root can make one";
+  if (::geteuid() != 0) GTEST_SKIP() << "NOT RUN: only root can make one";
   ASSERT_EQ(::chown(put(own_record()).c_str(), 12345, 12345), 0);
   EXPECT_TRUE(read().processes.empty());
 }

@@ -85,7 +85,7 @@ TEST(RuntimeDir, AFolderOpenToOthersIsRefused) {
 }
 
 TEST(RuntimeDir, AFolderOfAnotherUserIsRefused) {
-  if (::geteuid() != 0) GTEST_SKIP() << "only root can make one";
+  if (::geteuid() != 0) GTEST_SKIP() << "NOT RUN: only root can make one";
   const test::TempDir dir;
   fs::create_directory(dir / user_folder());
   ASSERT_EQ(::chmod((dir / user_folder()).c_str(), 0700), 0);

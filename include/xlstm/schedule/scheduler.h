@@ -49,7 +49,6 @@ class Scheduler {
   [[nodiscard]] int workers() const { return team_.size(); }
 
  private:
-  void run_to_the_end(int worker);
   void record(std::exception_ptr failure);
 
   ThreadPool team_;
