@@ -16,14 +16,25 @@
 
 namespace xlstm {
 
+// What the rows of a matrix are, so that a device can lay those side by side that it uses together.
+enum class RowOrder {
+  kPlain,
+  kGateUp,  // two halves of equal size, gate and up, whose results meet element by element (feed_forward)
+};
+
+// What a product rounds its input rows to before it multiplies; sums and results are float32 in any case.
+enum class InputRounding { kNone, kBfloat16, kInt8 };  // kInt8: codes in steps of a row's largest magnitude / 127
+
 // One pass at a time per object. Rows are [0, plan.rows()).
 class DeviceOps {
  public:
   virtual ~DeviceOps() = default;
 
   // Turns a canonical row-major matrix on the CPU into the form that this device multiplies with. Called once per
-  // matrix at load.
-  [[nodiscard]] virtual Linear pack(Linear canonical) const = 0;
+  // matrix at load. The result keeps no reference to the canonical tensors if its order differs.
+  [[nodiscard]] virtual Linear pack(Linear canonical, RowOrder order = RowOrder::kPlain) const = 0;
+
+  [[nodiscard]] virtual InputRounding input_rounding(WeightFormat /*weights*/) const { return InputRounding::kNone; }
 
   // Moves a tensor that is not multiplied with (norm vectors, the embedding table) to where this device reads it.
   [[nodiscard]] virtual at::Tensor place(at::Tensor tensor) const { return tensor; }

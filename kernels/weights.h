@@ -7,14 +7,27 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/weight_format.h"
+
 namespace xlstm {
 
-// y = x · weightᵀ + bias
+// y = x · Wᵀ + bias
+//
+// Canonical tensors, row-major, of the formats:
+//   float32, bfloat16, float16: weight [out, in] of that type
+//   int8:  weight [out, in] int8, scale [out, groups] float16; W = scale · q
+//   int4:  weight [out, ⌈in/2⌉] uint8, low nibble the even column, scale [out, groups] float16, zero [out, groups]
+//          uint8 (0 to 15); W = scale · (q - zero)
+// A group is `group` consecutive columns of a row, groups = ⌈in / group⌉; the last one may be shorter.
 struct Linear {
   int64_t out = 0;
   int64_t in = 0;
-  at::Tensor weight;  // canonical: [out, in]; after DeviceOps::pack in the device's own order
-  at::Tensor bias;    // [out] float32, or undefined
+  at::Tensor weight;     // canonical, or after DeviceOps::pack in the device's own order, scales and zeros included
+  at::Tensor bias = {};  // [out] float32, or undefined
+  WeightFormat format = WeightFormat::kFloat32;
+  int64_t group = 0;      // of int8 and int4: a multiple of 32, or at least `in` for one scale per row
+  at::Tensor scale = {};  // of a canonical int8 or int4 matrix
+  at::Tensor zero = {};   // of a canonical int4 matrix
 };
 
 struct Norm {

@@ -73,11 +73,11 @@ changed_sources() {
   if [[ -z $from ]]; then from=$(git merge-base HEAD '@{upstream}' 2>/dev/null || echo HEAD); fi
   # Without such a commit (a first push) every file is new.
   if [[ $tidy == all ]] || ! git rev-parse -q --verify "$from^{commit}" >/dev/null; then
-    files 'src/*.cpp' 'kernels/*.cpp' 'tests/*.cpp'
+    files 'src/*.cpp' 'kernels/*.cpp' 'tests/*.cpp' 'benchmarks/*.cpp'
   else
     {
-      git diff -z --name-only --diff-filter=d "$from" -- 'src/*.cpp' 'kernels/*.cpp' 'tests/*.cpp'
-      git ls-files -z --others --exclude-standard -- 'src/*.cpp' 'kernels/*.cpp' 'tests/*.cpp'
+      git diff -z --name-only --diff-filter=d "$from" -- 'src/*.cpp' 'kernels/*.cpp' 'tests/*.cpp' 'benchmarks/*.cpp'
+      git ls-files -z --others --exclude-standard -- 'src/*.cpp' 'kernels/*.cpp' 'tests/*.cpp' 'benchmarks/*.cpp'
     }
   fi
 }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Checks that the files of the repository and what is written about them agree.
 
-- every .cpp of src/, kernels/ and tests/ is listed in a CMakeLists.txt of its folder or of one above;
+- every .cpp of src/, kernels/, tests/ and benchmarks/ is listed in a CMakeLists.txt of its folder or of one above;
 - every script, relative link and subcommand that README.md and docs/ name exists;
 - no source file is longer than 500 lines (a warning).
 Prints one line for each broken rule; exit code 1 if there is one.
@@ -21,7 +21,7 @@ def relative(path):
 
 def unlisted_sources():
     """Sources that no CMakeLists.txt builds: a test that nobody runs looks like one that passes."""
-    for top in ("src", "kernels", "tests"):
+    for top in ("src", "kernels", "tests", "benchmarks"):
         for path in sorted((ROOT / top).rglob("*.cpp")):
             for folder in path.relative_to(ROOT).parents:
                 listing = ROOT / folder / "CMakeLists.txt"
@@ -59,7 +59,7 @@ def broken_references():
 
 
 def long_files():
-    for top in ("include", "src", "kernels", "tests", "scripts"):
+    for top in ("include", "src", "kernels", "tests", "benchmarks", "scripts"):
         for path in sorted((ROOT / top).rglob("*")):
             if path.suffix in (".h", ".cpp", ".cu", ".mm", ".metal", ".py", ".sh"):
                 lines = len(path.read_text(encoding="utf-8").splitlines())

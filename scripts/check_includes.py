@@ -40,6 +40,7 @@ THIRD_PARTY = [
     (r"spdlog/|fmt/", r"src/core/log\.cpp", "its fmt is another than libtorch's"),
     (r"nlohmann/json\.hpp", r"(?!include/).*|include/xlstm/(config/layers|core/strict_json)\.h",
      "public headers use nlohmann/json_fwd.hpp, but for those whose types hold a JSON value"),
+    (r"benchmark/", r"benchmarks/.*", "only benchmarks use Google Benchmark"),
     (r"g(test|mock)/", r"tests/.*", "only tests use GoogleTest"),
 ]
 TORCH = re.compile(r"(ATen|c10|torch)/")
@@ -73,7 +74,7 @@ def allowed_below(layer):
 
 
 def sources():
-    for folder in ("include", "src", "kernels", "tests"):
+    for folder in ("include", "src", "kernels", "tests", "benchmarks"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".h", ".cpp", ".cu", ".mm", ".metal"):
                 yield path.relative_to(ROOT).as_posix()

@@ -14,8 +14,7 @@ CellView::Rows CellView::rows_of(const at::Tensor& tensor, int64_t features) {
 
 CellView::CellView(const ModelDims& dims, const CellArgs& args)
     : num_heads_(dims.num_heads),
-      dk_(dims.head_dim_qk),
-      dv_(dims.head_dim_v),
+      dims_{dims.head_dim_qk, dims.head_dim_v, dims.cell_eps},
       q_(rows_of(args.act.q, dims.qk_dim())),
       k_(rows_of(args.act.k, dims.qk_dim())),
       v_(rows_of(args.act.v, dims.v_dim())),
@@ -24,11 +23,11 @@ CellView::CellView(const ModelDims& dims, const CellArgs& args)
   const at::Tensor& c = args.state.c;
   const at::Tensor& n = args.state.n;
   const at::Tensor& m = args.state.m;
-  XLSTM_ASSERT(c.dim() == 4 && c.size(1) == num_heads_ && c.size(2) == dk_ && c.size(3) == dv_);
-  XLSTM_ASSERT(n.dim() == 3 && n.size(1) == num_heads_ && n.size(2) == dk_);
+  XLSTM_ASSERT(c.dim() == 4 && c.size(1) == num_heads_ && c.size(2) == dims_.dk && c.size(3) == dims_.dv);
+  XLSTM_ASSERT(n.dim() == 3 && n.size(1) == num_heads_ && n.size(2) == dims_.dk);
   XLSTM_ASSERT(m.dim() == 2 && m.size(1) == num_heads_ && m.scalar_type() == at::kFloat);
-  XLSTM_ASSERT(c.stride(3) == 1 || dv_ == 1);
-  XLSTM_ASSERT(n.stride(2) == 1 || dk_ == 1);
+  XLSTM_ASSERT(c.stride(3) == 1 || dims_.dv == 1);
+  XLSTM_ASSERT(n.stride(2) == 1 || dims_.dk == 1);
   XLSTM_ASSERT(c.scalar_type() == at::kFloat || c.scalar_type() == at::kBFloat16);
   XLSTM_ASSERT(n.scalar_type() == c.scalar_type());
   dtype_ = c.scalar_type() == at::kFloat ? Dtype::kFloat32 : Dtype::kBfloat16;
@@ -47,12 +46,12 @@ CellView::CellView(const ModelDims& dims, const CellArgs& args)
 HeadRows CellView::rows(const Span& span, int64_t head, int64_t begin, int64_t end) const {
   const int64_t first = span.first_row + begin;
   HeadRows rows;
-  rows.q = q_.data + first * q_.stride + head * dk_;
-  rows.k = k_.data + first * k_.stride + head * dk_;
-  rows.v = v_.data + first * v_.stride + head * dv_;
+  rows.q = q_.data + first * q_.stride + head * dims_.dk;
+  rows.k = k_.data + first * k_.stride + head * dims_.dk;
+  rows.v = v_.data + first * v_.stride + head * dims_.dv;
   rows.i_gate = gates_.data + first * gates_.stride + head;
   rows.f_gate = rows.i_gate + num_heads_;
-  rows.h = h_.data + first * h_.stride + head * dv_;
+  rows.h = h_.data + first * h_.stride + head * dims_.dv;
   rows.q_stride = q_.stride;
   rows.k_stride = k_.stride;
   rows.v_stride = v_.stride;
@@ -77,6 +76,10 @@ HeadState CellView::state(int64_t slot, int64_t head) const {
   state.c_stride = c_row_;
   state.dtype = dtype_;
   return state;
+}
+
+StepArgs CellView::step(const Span& span, int64_t begin, int64_t end) const {
+  return {rows(span, begin, 0, 1), state(span.slot, begin), dims_, end - begin, c_head_, n_head_, m_head_};
 }
 
 }  // namespace xlstm::cpu

@@ -3,6 +3,7 @@
 
 #include "kernels/cell.h"
 #include "kernels/cpu/head_rows.h"
+#include "kernels/cpu/recurrence.h"
 
 namespace xlstm::cpu {
 
@@ -15,6 +16,9 @@ class CellView {
   // Tokens [begin, end) of a span.
   [[nodiscard]] HeadRows rows(const Span& span, int64_t head, int64_t begin, int64_t end) const;
   [[nodiscard]] HeadState state(int64_t slot, int64_t head) const;
+  // Heads [begin, end) of the first token of a span.
+  [[nodiscard]] StepArgs step(const Span& span, int64_t begin, int64_t end) const;
+  [[nodiscard]] const HeadDims& head_dims() const { return dims_; }
 
  private:
   struct Rows {
@@ -23,7 +27,8 @@ class CellView {
   };
   static Rows rows_of(const at::Tensor& tensor, int64_t features);
 
-  int64_t num_heads_, dk_, dv_;
+  int64_t num_heads_;
+  HeadDims dims_;
   Rows q_, k_, v_, gates_, h_;
   void *c_, *n_;
   float* m_;

@@ -2,356 +2,332 @@
 
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/simd_targets.h"
+#include "xlstm/core/errors.h"
 //
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/cpu/chunk_tile.cpp"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 //
-#include "kernels/cpu/dot_block-inl.h"
-#include "kernels/cpu/outer_block-inl.h"
+#include "kernels/cpu/chunk_operands-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace xlstm::cpu {
 namespace HWY_NAMESPACE {
 
-// Everything a tile works with, in one scratch block. Rows are padded to whole vectors, the padding of v and c is zero.
-struct TileScratch {
-  TileScratch(const ChunkTileArgs& args, Scratch& memory) {
-    const int64_t tokens = args.rows.rows;
-    qk_stride = ScratchPlan::padded(args.dims.dk);
-    v_stride = ScratchPlan::padded(args.dims.dv);
-    s_stride = ScratchPlan::padded(tokens);
-    copy_c = args.state.dtype != Dtype::kFloat32 || args.dims.dv % kLanes != 0;
-    copy_h = args.dims.dv % kLanes != 0;
-    // Without a copy of C only a tile that runs ahead needs the room, for its share of the next C.
-    const int64_t c_size = copy_c || args.chain != nullptr ? args.dims.dk * v_stride : 0;
-    const int64_t h_size = copy_h ? tokens * v_stride : 0;
-    ScratchPlan plan(memory.floats(2 * tokens * qk_stride + tokens * v_stride + tokens * s_stride + 8 * s_stride +
-                                   2 * qk_stride + c_size + h_size));
-    q = plan.take(tokens * qk_stride);
-    k = plan.take(tokens * qk_stride);
-    v = plan.take(tokens * v_stride);
-    s = plan.take(tokens * s_stride);
-    decay_high = plan.take(s_stride);
-    decay_low = plan.take(s_stride);
-    input = plan.take(s_stride);
-    m = plan.take(s_stride);
-    inter = plan.take(s_stride);
-    key_weight = plan.take(s_stride);
-    row_sum = plan.take(s_stride);
-    inverse_denominator = plan.take(s_stride);
-    n = plan.take(qk_stride);
-    n_share = plan.take(qk_stride);
-    c = plan.take(c_size);
-    h = plan.take(h_size);
-  }
+// Rows of C that are worked on together, one panel wide: 16 KiB, which leaves room in the first level cache for the
+// operands that stream by.
+constexpr int64_t kStateRows = 4096 / kOuterCols / kStripWidth * kStripWidth;
 
-  int64_t qk_stride, v_stride, s_stride;
-  bool copy_c, copy_h;
-  float *q, *k;  // [L, qk_stride] q scaled, later times its share of the state; k, later times its weight
-  float* v;      // [L, v_stride]
-  float* s;      // [L, s_stride] gated scores, 0 above the diagonal
-  float *decay_high, *decay_low;  // [L] sum of the two: b_t, the log of all forget gates up to t
-  float* input;                   // [L] i_t
-  float* m;                       // [L] the recurrence's stabiliser
-  float* inter;                   // [L] share of the state before the tile in token t
-  float* key_weight;              // [L] weight of token t in the state behind the tile
-  float* row_sum;                 // [L] Σ_s s_ts
-  float* inverse_denominator;     // [L]
-  float* n;                       // [Dk] before the tile
-  float* n_share;                 // [Dk] Σ_t k̄_t
-  float* c;                       // [Dk, v_stride] if copied, or if the tile may run ahead
-  float* h;                       // [L, v_stride] if copied
+// One tile, packed.
+struct PackedTile {
+  const HeadRows& rows;
+  const HeadDims& dims;
+  const TileScratch& scratch;
+  float old_factor = 0;   // on the state before the tile
+  int64_t following = 0;  // tokens behind the tile
 };
 
-HWY_INLINE double difference(float a, float b) {
-  return static_cast<double>(a) - static_cast<double>(b);
-}
-
-// The scalar part: stabilisers and decays. Returns the factor on the old state.
-//
-// Sums of log forget gates are kept in double, and b as a pair of floats: b_t - b_s of neighbours far into a tile must
-// not lose the digits that |b| takes. Weights into the state are summed from the end of the tile, without differences.
-float run_gates(const HeadRows& rows, float m_before, const TileScratch& tile) {
-  float m = m_before;
-  double decay = 0;
-  for (int64_t t = 0; t < rows.rows; ++t) {
-    const float log_forget = log_forget_gate(rows.f_gate[t * rows.gate_stride]);
-    const float input = input_gate(rows.i_gate[t * rows.gate_stride]);
-    m = std::max(log_forget + m, input);
-    decay += static_cast<double>(log_forget);
-    tile.decay_high[t] = static_cast<float>(decay);
-    tile.decay_low[t] = static_cast<float>(decay - static_cast<double>(tile.decay_high[t]));
-    tile.input[t] = input;
-    tile.m[t] = m;
-    tile.inter[t] = static_cast<float>(std::exp(std::min(0.0, decay + difference(m_before, m))));
-    tile.key_weight[t] = log_forget;
+// q·k of the rows from t0 with the keys up to their last; of vectors of keys that are all later than a row, anything.
+void run_products(const TileScratch& tile, int64_t t0, int64_t rows, int64_t dk) {
+  for (int64_t s0 = 0; s0 < t0 + rows; s0 += kOuterCols) {
+    OuterBlock block;
+    block.strips[0] = {tile.q + t0 * tile.qk_width, tile.k_columns + s0 * dk, kOuterCols, dk};
+    block.out = tile.s + t0 * tile.s_width + strip_index(0, s0, tile.s_width);
+    block.out_row = kStripWidth;
+    block.out_vec = kLanes < kStripWidth ? kLanes : kStripFloats;
+    block.rows = whole_thirds(rows);
+    block.cols = kOuterCols;
+    outer_block(t0 + rows - s0 > kLanes ? kOuterVecs : 1, block);
   }
-  double to_end = 0;
-  for (int64_t t = rows.rows - 1; t >= 0; --t) {
-    const auto log_forget = static_cast<double>(tile.key_weight[t]);
-    const double weight = to_end + difference(tile.input[t], m);
-    tile.key_weight[t] = static_cast<float>(std::exp(std::min(0.0, weight)));
-    to_end += log_forget;
-  }
-  return tile.inter[rows.rows - 1];
 }
 
-// to[0, stride) = factor · from[0, count), zeros behind.
-template <class T>
-HWY_INLINE void copy_row(const T* from, int64_t count, float factor, int64_t stride, float* to) {
-  const FloatVec factor_vec = hn::Set(kFloat, factor);
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(hn::Mul(load(from + i), factor_vec), to + i);
-  if (i < count) {
-    store(hn::Mul(load_part(from + i, count - i), factor_vec), to + i);
-    i += kLanes;
-  }
-  for (; i < stride; i += kLanes) store(hn::Zero(kFloat), to + i);
-}
-
-template <class T>
-HWY_INLINE void write_row(const float* from, int64_t count, T* to) {
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) store(load(from + i), to + i);
-  if (i < count) store_part(load(from + i), to + i, count - i);
-}
-
-// s_ts = (q_t·k_s) · exp(b_t - b_s + i_s - m_t) for s ≤ t, with their sums over s.
+// s_ts = (q_t·k_s) · exp(b_t - b_s + i_s - m_t) for s ≤ t, else 0.
 void run_scores(const TileScratch& tile, int64_t tokens, int64_t dk) {
   const hn::RebindToSigned<FloatTag> index_tag;
-  for (int64_t t0 = 0; t0 < tokens; t0 += kBlockRows) {
-    const int64_t rows = std::min<int64_t>(kBlockRows, tokens - t0);
-    const int64_t keys = t0 + rows;
-    for (int64_t s0 = 0; s0 < keys; s0 += kBlockCols) {
-      DotOperands<float> operands;
-      operands.x = tile.q + t0 * tile.qk_stride;
-      operands.x_stride = tile.qk_stride;
-      for (int64_t c = 0; c < kBlockCols; ++c) {
-        operands.w[c] = tile.k + std::min(s0 + c, tokens - 1) * tile.qk_stride;
-      }
-      operands.count = dk;
-      float sums[kBlockRows * kBlockCols];
-      dot_block(rows, operands, sums);
-      for (int64_t r = 0; r < rows; ++r) {
-        std::memcpy(tile.s + (t0 + r) * tile.s_stride + s0, sums + r * kBlockCols, kBlockCols * sizeof(float));
-      }
-    }
-    for (int64_t t = t0; t < keys; ++t) {
-      float* row = tile.s + t * tile.s_stride;
-      const FloatVec high = hn::Set(kFloat, tile.decay_high[t]);
-      const FloatVec low = hn::Set(kFloat, tile.decay_low[t]);
-      const FloatVec m = hn::Set(kFloat, tile.m[t]);
-      const auto end = hn::Set(index_tag, static_cast<int32_t>(t + 1));
-      FloatVec sum = hn::Zero(kFloat);
-      int64_t s = 0;
-      for (; s < keys; s += kLanes) {
-        const FloatVec decay =
-            hn::Add(hn::Sub(high, load(tile.decay_high + s)), hn::Sub(low, load(tile.decay_low + s)));
-        const FloatVec exponent = hn::Add(decay, hn::Sub(load(tile.input + s), m));
-        const FloatVec gate = hn::Exp(kFloat, hn::Min(exponent, hn::Zero(kFloat)));
-        const auto past = hn::RebindMask(kFloat, hn::Lt(hn::Iota(index_tag, static_cast<int32_t>(s)), end));
-        const FloatVec score = hn::IfThenElseZero(past, hn::Mul(load(row + s), gate));
-        store(score, row + s);
-        sum = hn::Add(sum, score);
-      }
-      for (; s < ScratchPlan::padded(keys); s += kLanes) store(hn::Zero(kFloat), row + s);
-      tile.row_sum[t] = sum_of_lanes(sum);
-    }
-  }
-}
-
-// q and k turned into q̄ and k̄, and the tile's share of n.
-void run_weights(const TileScratch& tile, int64_t tokens) {
-  const int64_t width = tile.qk_stride;
-  for (int64_t a = 0; a < width; a += kLanes) store(hn::Zero(kFloat), tile.n_share + a);
-  for (int64_t t = 0; t < tokens; ++t) {
-    float* q = tile.q + t * width;
-    float* k = tile.k + t * width;
-    const FloatVec inter = hn::Set(kFloat, tile.inter[t]);
-    const FloatVec weight = hn::Set(kFloat, tile.key_weight[t]);
-    for (int64_t a = 0; a < width; a += kLanes) {
-      store(hn::Mul(inter, load(q + a)), q + a);
-      const FloatVec key = hn::Mul(weight, load(k + a));
-      store(key, k + a);
-      store(hn::Add(load(tile.n_share + a), key), tile.n_share + a);
-    }
-  }
-}
-
-// n and m behind the tile into the state, n before it into tile.n.
-template <class T>
-void exchange_normalizer(const ChunkTileArgs& args, const TileScratch& tile, float old_factor) {
-  T* const n = static_cast<T*>(args.state.n);
-  const int64_t dk = args.dims.dk;
-  const FloatVec old = hn::Set(kFloat, old_factor);
-  copy_row(n, dk, 1.0F, tile.qk_stride, tile.n);
-  for (int64_t a = 0; a < tile.qk_stride; a += kLanes) {
-    store(hn::MulAdd(old, load(tile.n + a), load(tile.n_share + a)), tile.n_share + a);
-  }
-  write_row(tile.n_share, dk, n);
-  *args.state.m = tile.m[args.rows.rows - 1];
-}
-
-void run_denominators(const TileScratch& tile, int64_t tokens, float eps) {
-  const int64_t width = tile.qk_stride;
-  for (int64_t t = 0; t < tokens; ++t) {
-    const float* q = tile.q + t * width;
-    FloatVec acc = hn::Zero(kFloat);
-    for (int64_t a = 0; a < width; a += kLanes) acc = hn::MulAdd(load(q + a), load(tile.n + a), acc);
-    const float dot = tile.row_sum[t] + sum_of_lanes(acc);
-    tile.inverse_denominator[t] = 1.0F / (std::max(std::abs(dot), std::exp(-tile.m[t])) + eps);
-  }
-}
-
-struct Matrix {
-  float* data = nullptr;
-  int64_t stride = 0;
-};
-
-// What a pass over the columns of h and C computes.
-enum class Part {
-  kAll,    // h = (S·V + q̄·C) / den, then C = old·C + k̄ᵀ·V
-  kShare,  // h = S·V and C = k̄ᵀ·V
-  kRest,   // h = (h + q̄·C) / den
-};
-
-// kVecs vectors of columns from `col`.
-template <int kVecs>
-void run_panel(const ChunkTileArgs& args, const TileScratch& tile, Part part, const Matrix& c, const Matrix& h,
-               int64_t col, float old_factor) {
-  const int64_t tokens = args.rows.rows;
-  const int64_t dk = args.dims.dk;
+  const ChunkGates& gates = tile.gates;
   for (int64_t t0 = 0; t0 < tokens; t0 += kOuterRows) {
     const int64_t rows = std::min<int64_t>(kOuterRows, tokens - t0);
-    OuterBlock block;
-    if (part != Part::kRest) {
-      block.terms[0] = {tile.s + t0 * tile.s_stride, tile.s_stride, 1, tile.v + col, tile.v_stride, t0 + rows};
+    run_products(tile, t0, rows, dk);
+    for (int64_t s = 0; s < t0 + rows; s += kLanes) {
+      float* const scores = tile.s + t0 * tile.s_width + strip_index(0, s, tile.s_width);
+      const FloatVec high = load(gates.decay_high + s);
+      const FloatVec low = load(gates.decay_low + s);
+      const FloatVec input = load(gates.input + s);
+      const auto index = hn::Iota(index_tag, static_cast<int32_t>(s));
+      const int64_t first = std::max<int64_t>(0, s - t0);
+      for (int64_t r = 0; r < first; ++r) store(hn::Zero(kFloat), scores + r * kStripWidth);
+      for (int64_t r = first; r < rows; ++r) {
+        const int64_t t = t0 + r;
+        const FloatVec decay = hn::Add(hn::Sub(hn::Set(kFloat, gates.decay_high[t]), high),
+                                       hn::Sub(hn::Set(kFloat, gates.decay_low[t]), low));
+        const FloatVec exponent = hn::Add(decay, hn::Sub(input, hn::Set(kFloat, gates.m[t])));
+        const FloatVec gate = hn::Exp(kFloat, hn::Min(exponent, hn::Zero(kFloat)));
+        const auto past = hn::RebindMask(kFloat, hn::Lt(index, hn::Set(index_tag, static_cast<int32_t>(t + 1))));
+        const FloatVec score = hn::Mul(load(scores + r * kStripWidth), gate);
+        store(hn::IfThenElseZero(past, score), scores + r * kStripWidth);
+      }
     }
-    if (part != Part::kShare) {
-      block.terms[1] = {tile.q + t0 * tile.qk_stride, tile.qk_stride, 1, c.data + col, c.stride, dk};
-      block.row_factor = tile.inverse_denominator + t0;
-    }
-    block.continues = part == Part::kRest;
-    block.out = h.data + t0 * h.stride + col;
-    block.out_stride = h.stride;
-    outer_block<kVecs>(rows, block);
-  }
-  if (part == Part::kRest) return;
-  for (int64_t a0 = 0; a0 < dk; a0 += kOuterRows) {
-    const int64_t rows = std::min<int64_t>(kOuterRows, dk - a0);
-    OuterBlock block;
-    block.terms[0] = {tile.k + a0, 1, tile.qk_stride, tile.v + col, tile.v_stride, tokens};
-    if (part == Part::kAll) block.old_factor = &old_factor;
-    block.out = c.data + a0 * c.stride + col;
-    block.out_stride = c.stride;
-    outer_block<kVecs>(rows, block);
   }
 }
 
-void run_panels(const ChunkTileArgs& args, const TileScratch& tile, Part part, const Matrix& c, const Matrix& h,
-                float old_factor) {
-  const int64_t dv = args.dims.dv;
-  int64_t col = 0;
-  for (; col + kOuterVecs * kLanes <= dv; col += kOuterVecs * kLanes) {
-    run_panel<kOuterVecs>(args, tile, part, c, h, col, old_factor);
-  }
-  for (; col < dv; col += kLanes) run_panel<1>(args, tile, part, c, h, col, old_factor);
-}
-
-// One row of C: state = old·state + share, and share = the old state.
-template <class T>
-HWY_INLINE void exchange_row(float old_factor, int64_t count, float* share, T* state) {
-  const FloatVec old = hn::Set(kFloat, old_factor);
-  int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
-    const FloatVec before = load(state + i);
-    store(hn::MulAdd(old, before, load(share + i)), state + i);
-    store(before, share + i);
-  }
-  if (i < count) {
-    const FloatVec before = load_part(state + i, count - i);
-    store_part(hn::MulAdd(old, before, load(share + i)), state + i, count - i);
-    store(before, share + i);
-  }
-}
-
-// h and C, with the state there from the beginning.
-template <class T>
-void run_in_place(const ChunkTileArgs& args, const TileScratch& tile, const Matrix& h, float old_factor) {
-  const int64_t dk = args.dims.dk;
-  const int64_t dv = args.dims.dv;
-  T* const state = static_cast<T*>(args.state.c);
-  const int64_t stride = args.state.c_stride;
-  exchange_normalizer<T>(args, tile, old_factor);
-  run_denominators(tile, args.rows.rows, args.dims.eps);
-  Matrix c{tile.c, tile.v_stride};
-  if (tile.copy_c) {
-    for (int64_t a = 0; a < dk; ++a) copy_row(state + a * stride, dv, 1.0F, c.stride, c.data + a * c.stride);
-  } else {
-    c = {static_cast<float*>(args.state.c), stride};
-  }
-  run_panels(args, tile, Part::kAll, c, h, old_factor);
-  if (tile.copy_c) {
-    for (int64_t a = 0; a < dk; ++a) write_row(c.data + a * c.stride, dv, state + a * stride);
-  }
-}
-
-// The same, holding the state only while C and n go through it: the tile's shares are formed before, and h is completed
-// behind, from the C that was exchanged for the share.
-template <class T>
-void run_ahead(const ChunkTileArgs& args, const TileScratch& tile, const Matrix& h, float old_factor) {
-  T* const state = static_cast<T*>(args.state.c);
-  const Matrix c{tile.c, tile.v_stride};
-  run_panels(args, tile, Part::kShare, c, h, old_factor);
-  args.chain->wait_for_state(args.token);
-  for (int64_t a = 0; a < args.dims.dk; ++a) {
-    exchange_row(old_factor, args.dims.dv, c.data + a * c.stride, state + a * args.state.c_stride);
-  }
-  exchange_normalizer<T>(args, tile, old_factor);
-  args.chain->pass_state(args.token + args.rows.rows);
-  run_denominators(tile, args.rows.rows, args.dims.eps);
-  run_panels(args, tile, Part::kRest, c, h, old_factor);
-}
-
-template <class T>
-void run_tile(const ChunkTileArgs& args, Scratch& memory) {
-  const HeadRows& rows = args.rows;
-  const int64_t tokens = rows.rows;
-  const int64_t end = args.token + tokens;
-  const int64_t dk = args.dims.dk;
-  const int64_t dv = args.dims.dv;
-  HeadChain* const chain = args.chain;
-  const TileScratch tile(args, memory);
-
-  const float old_factor = run_gates(rows, chain != nullptr ? chain->wait_for_m(args.token) : *args.state.m, tile);
-  if (chain != nullptr) chain->pass_m(end, tile.m[tokens - 1]);
-  const float q_scale = 1.0F / std::sqrt(static_cast<float>(dk));
+// q times its share of the state before the tile.
+void run_query_weights(const TileScratch& tile, int64_t tokens) {
   for (int64_t t = 0; t < tokens; ++t) {
-    copy_row(rows.q + t * rows.q_stride, dk, q_scale, tile.qk_stride, tile.q + t * tile.qk_stride);
-    copy_row(rows.k + t * rows.k_stride, dk, 1.0F, tile.qk_stride, tile.k + t * tile.qk_stride);
-    copy_row(rows.v + t * rows.v_stride, dv, 1.0F, tile.v_stride, tile.v + t * tile.v_stride);
+    const FloatVec inter = hn::Set(kFloat, tile.gates.inter[t]);
+    float* const row = tile.q + strip_index(t, 0, tile.qk_width);
+    for (int64_t a = 0; a < tile.qk_width; a += kLanes) {
+      float* const q = row + strip_index(0, a, tile.qk_width);
+      store(hn::Mul(inter, load(q)), q);
+    }
   }
-  run_scores(tile, tokens, dk);
-  run_weights(tile, tokens);
+}
 
-  const Matrix h = tile.copy_h ? Matrix{tile.h, tile.v_stride} : Matrix{rows.h, rows.h_stride};
-  // In place is less work; but who is followed closely hands the state on as early as possible.
-  if (chain != nullptr && (!chain->has_state(args.token) || chain->is_followed(end))) {
-    run_ahead<T>(args, tile, h, old_factor);
-  } else {
-    run_in_place<T>(args, tile, h, old_factor);
-    if (chain != nullptr) chain->pass_state(end);
+// n behind the tile into the carried state, n before it into the scratch.
+void exchange_normalizer(const PackedTile& tile, const CarriedState& carried) {
+  const TileScratch& scratch = tile.scratch;
+  const FloatVec old = hn::Set(kFloat, tile.old_factor);
+  for (int64_t a = 0; a < scratch.qk_width; a += kLanes) {
+    const FloatVec before = load(carried.n + a);
+    store(before, scratch.n + a);
+    store(hn::MulAdd(old, before, load(scratch.n_share + a)), carried.n + a);
   }
-  if (tile.copy_h) {
-    for (int64_t t = 0; t < tokens; ++t) write_row(tile.h + t * tile.v_stride, dv, rows.h + t * rows.h_stride);
+}
+
+void run_denominators(const PackedTile& tile) {
+  const TileScratch& scratch = tile.scratch;
+  const int64_t tokens = tile.rows.rows;
+  for (int64_t t = 0; t < tokens; ++t) {
+    const float* const scores = scratch.s + strip_index(t, 0, scratch.s_width);
+    const float* const q = scratch.q + strip_index(t, 0, scratch.qk_width);
+    FloatVec sum = hn::Zero(kFloat);
+    for (int64_t s = 0; s <= t; s += kLanes) sum = hn::Add(load(scores + strip_index(0, s, scratch.s_width)), sum);
+    for (int64_t a = 0; a < scratch.qk_width; a += kLanes) {
+      sum = hn::MulAdd(load(q + strip_index(0, a, scratch.qk_width)), load(scratch.n + a), sum);
+    }
+    scratch.inverse_denominator[t] = sum_of_lanes(sum);
   }
+  std::fill(scratch.inverse_denominator + tokens, scratch.inverse_denominator + ScratchPlan::padded(tokens), 0.0F);
+  const FloatVec eps = hn::Set(kFloat, tile.dims.eps);
+  for (int64_t t = 0; t < tokens; t += kLanes) {
+    float* const dot = scratch.inverse_denominator + t;
+    const FloatVec denominator = hn::Add(hn::Max(hn::Abs(load(dot)), load(scratch.gates.floor + t)), eps);
+    store(hn::Div(hn::Set(kFloat, 1.0F), denominator), dot);
+  }
+}
+
+// S·V of the rows from t0.
+HWY_INLINE OuterTerm scores_by_values(const PackedTile& tile, const Panel& panel, int64_t t0) {
+  const int64_t tokens = tile.rows.rows;
+  const int64_t keys = std::min<int64_t>(tokens, t0 + kOuterRows);
+  return {tile.scratch.s + t0 * tile.scratch.s_width, tile.scratch.v + panel.col * tokens, panel.width, keys};
+}
+
+// q̄·C of the rows from t0, summed over the `count` rows of C that lie at `c`, the first of them a0.
+HWY_INLINE OuterTerm queries_by_state(const PackedTile& tile, const Panel& panel, int64_t t0, int64_t a0,
+                                      const float* c, int64_t count) {
+  const int64_t width = tile.scratch.qk_width;
+  return {tile.scratch.q + t0 * width + strip_index(0, a0, width), c, panel.width, count};
+}
+
+// k̄ᵀ·V, rows [a, a + rows).
+HWY_INLINE OuterBlock keys_by_values(const PackedTile& tile, const Panel& panel, int64_t a, int64_t rows) {
+  OuterBlock block;
+  block.columns = {tile.scratch.k + a, tile.scratch.v + panel.col * tile.rows.rows, panel.width, tile.rows.rows};
+  block.a_stride = tile.scratch.qk_width;
+  block.rows = rows;
+  return block;
+}
+
+// Panel by panel, what the next tile will pack is fetched from memory.
+void prefetch_next_tile(const PackedTile& tile, const Panel& panel) {
+  const HeadRows& rows = tile.rows;
+  const int64_t tokens = std::min(rows.rows, tile.following);
+  const int64_t dv = tile.dims.dv;
+  const int64_t begin = rows.rows + tokens * panel.col / dv;
+  const int64_t end = rows.rows + tokens * (panel.col + panel.cols) / dv;
+  constexpr int64_t kLine = ScratchPlan::kLine;
+  for (int64_t t = begin; t < end; ++t) {
+    for (int64_t a = 0; a < tile.dims.dk; a += kLine) hwy::Prefetch(rows.q + t * rows.q_stride + a);
+    for (int64_t a = 0; a < tile.dims.dk; a += kLine) hwy::Prefetch(rows.k + t * rows.k_stride + a);
+    for (int64_t d = 0; d < dv; d += kLine) hwy::Prefetch(rows.v + t * rows.v_stride + d);
+    for (int64_t d = 0; d < dv; d += kLine) hwy::Prefetch(rows.h + t * rows.h_stride + d);
+  }
+}
+
+// The result goes to packed rows …
+HWY_INLINE void to_panel(const Panel& panel, float* rows, OuterBlock& block) {
+  block.out = rows;
+  block.out_row = panel.width;
+  block.cols = panel.width;
+}
+// … or, divided, to h from token t0 on.
+HWY_INLINE void to_output(const PackedTile& tile, const Panel& panel, int64_t t0, OuterBlock& block) {
+  block.row_factor = tile.scratch.inverse_denominator + t0;
+  block.out = tile.rows.h + t0 * tile.rows.h_stride + panel.col;
+  block.out_row = tile.rows.h_stride;
+  block.cols = panel.cols;
+}
+
+// h and C, with the state there from the beginning: block by block of C, first what h needs of it, then its update.
+void run_in_place(const PackedTile& tile, const CarriedState& carried) {
+  const int64_t tokens = tile.rows.rows;
+  const int64_t dk = tile.dims.dk;
+  exchange_normalizer(tile, carried);
+  run_denominators(tile);
+  for (int64_t col = 0; col < tile.dims.dv; col += kOuterCols) {
+    const Panel panel(col, tile.dims.dv);
+    for (int64_t a0 = 0; a0 < dk; a0 += kStateRows) {
+      const int64_t a_end = std::min(dk, a0 + kStateRows);
+      float* const c = carried.c + col * dk;
+      for (int64_t t0 = 0; t0 < tokens; t0 += kOuterRows) {
+        float* const h = tile.scratch.h + t0 * panel.width;
+        OuterBlock block;
+        block.rows = std::min<int64_t>(kOuterRows, tokens - t0);
+        if (a0 == 0) {
+          block.strips[0] = scores_by_values(tile, panel, t0);
+        } else {
+          block.start = h;
+        }
+        block.strips[1] = queries_by_state(tile, panel, t0, a0, c + a0 * panel.width, a_end - a0);
+        if (a_end < dk) {
+          to_panel(panel, h, block);
+        } else {
+          to_output(tile, panel, t0, block);
+        }
+        outer_block(panel.vecs, block);
+      }
+      for (int64_t a = a0; a < a_end; a += kOuterRows) {
+        OuterBlock block = keys_by_values(tile, panel, a, std::min<int64_t>(kOuterRows, a_end - a));
+        block.old = c + a * panel.width;
+        block.old_factor = tile.old_factor;
+        to_panel(panel, c + a * panel.width, block);
+        outer_block(panel.vecs, block);
+      }
+    }
+    prefetch_next_tile(tile, panel);
+  }
+}
+
+// The tile's shares of h and of the next C, which need no state.
+void run_shares(const PackedTile& tile) {
+  const int64_t tokens = tile.rows.rows;
+  const int64_t dk = tile.dims.dk;
+  for (int64_t col = 0; col < tile.dims.dv; col += kOuterCols) {
+    const Panel panel(col, tile.dims.dv);
+    for (int64_t t0 = 0; t0 < tokens; t0 += kOuterRows) {
+      OuterBlock block;
+      block.rows = std::min<int64_t>(kOuterRows, tokens - t0);
+      block.strips[0] = scores_by_values(tile, panel, t0);
+      to_panel(panel, tile.scratch.h + col * strip_rows(tokens) + t0 * panel.width, block);
+      outer_block(panel.vecs, block);
+    }
+    for (int64_t a = 0; a < dk; a += kOuterRows) {
+      OuterBlock block = keys_by_values(tile, panel, a, std::min<int64_t>(kOuterRows, dk - a));
+      to_panel(panel, tile.scratch.c + col * dk + a * panel.width, block);
+      outer_block(panel.vecs, block);
+    }
+  }
+}
+
+// C behind the tile into the carried state, C before it in place of the tile's share.
+void exchange_state(const PackedTile& tile, const CarriedState& carried) {
+  const FloatVec old = hn::Set(kFloat, tile.old_factor);
+  for (int64_t col = 0; col < tile.dims.dv; col += kOuterCols) {
+    const int64_t begin = col * tile.dims.dk;
+    const int64_t end = begin + Panel(col, tile.dims.dv).width * tile.dims.dk;
+    for (int64_t i = begin; i < end; i += kLanes) {
+      const FloatVec before = load(carried.c + i);
+      store(hn::MulAdd(old, before, load(tile.scratch.c + i)), carried.c + i);
+      store(before, tile.scratch.c + i);
+    }
+  }
+}
+
+// h from the tile's share and the state before it.
+void complete_shares(const PackedTile& tile) {
+  const int64_t tokens = tile.rows.rows;
+  const int64_t dk = tile.dims.dk;
+  run_denominators(tile);
+  for (int64_t col = 0; col < tile.dims.dv; col += kOuterCols) {
+    const Panel panel(col, tile.dims.dv);
+    for (int64_t t0 = 0; t0 < tokens; t0 += kOuterRows) {
+      OuterBlock block;
+      block.rows = std::min<int64_t>(kOuterRows, tokens - t0);
+      block.start = tile.scratch.h + col * strip_rows(tokens) + t0 * panel.width;
+      block.strips[1] = queries_by_state(tile, panel, t0, 0, tile.scratch.c + col * dk, dk);
+      to_output(tile, panel, t0, block);
+      outer_block(panel.vecs, block);
+    }
+  }
+}
+
+void pack_tile(const HeadRows& rows, const HeadDims& dims, const TileScratch& scratch) {
+  pack_queries(rows, dims.dk, scratch);
+  pack_weighted_keys(rows, dims.dk, scratch);
+  pack_key_columns(rows, dims.dk, scratch);
+  pack_values(rows, dims.dv, scratch);
+  run_scores(scratch, rows.rows, dims.dk);
+  run_query_weights(scratch, rows.rows);
+}
+
+void load_any_state(const HeadState& state, const HeadDims& dims, const CarriedState& carried) {
+  if (state.dtype == Dtype::kFloat32) return load_state<float>(state, dims, carried);
+  load_state<Bfloat16>(state, dims, carried);
+}
+
+void store_any_state(const CarriedState& carried, float m, const HeadDims& dims, const HeadState& state) {
+  *state.m = m;
+  if (state.dtype == Dtype::kFloat32) return store_state<float>(carried, dims, state);
+  store_state<Bfloat16>(carried, dims, state);
 }
 
 void run_chunk_tile_with(const ChunkTileArgs& args, Scratch& memory) {
-  if (args.state.dtype == Dtype::kFloat32) return run_tile<float>(args, memory);
-  run_tile<Bfloat16>(args, memory);
+  const HeadRows& rows = args.rows;
+  const int64_t end = args.token + rows.rows;
+  HeadChain& chain = *args.chain;
+  const CarriedState carried(args.dims, args.carried);
+  const TileScratch scratch(args.dims, rows.rows, true, memory.floats(TileScratch::floats(args.dims, rows.rows, true)));
+
+  const float old_factor = run_chunk_gates(rows, chain.wait_for_m(args.token), scratch.gates);
+  const float m = scratch.gates.m[rows.rows - 1];
+  chain.pass_m(end, m);
+  pack_tile(rows, args.dims, scratch);
+  const PackedTile tile{rows, args.dims, scratch, old_factor, args.following};
+  if (args.token == 0) load_any_state(args.state, args.dims, carried);
+
+  // In place is less work; but who is followed closely hands the state on as early as possible.
+  const bool ahead = !chain.has_state(args.token) || chain.is_followed(end);
+  if (ahead) {
+    run_shares(tile);
+    chain.wait_for_state(args.token);
+    exchange_state(tile, carried);
+    exchange_normalizer(tile, carried);
+  } else {
+    run_in_place(tile, carried);
+  }
+  if (args.following == 0) store_any_state(carried, m, args.dims, args.state);
+  chain.pass_state(end);
+  if (ahead) complete_shares(tile);
+}
+
+void run_chunks_with(const ChunkArgs& args, int64_t chunk_size, Scratch& memory) {
+  const int64_t longest = std::min(chunk_size, args.rows.rows);
+  const int64_t carried_size = carried_state_floats(args.dims);
+  float* const floats = memory.floats(carried_size + TileScratch::floats(args.dims, longest, false));
+  const CarriedState carried(args.dims, floats);
+  load_any_state(args.state, args.dims, carried);
+  float m = *args.state.m;
+  for (int64_t token = 0; token < args.rows.rows; token += chunk_size) {
+    const int64_t end = std::min(args.rows.rows, token + chunk_size);
+    const HeadRows rows = args.rows.part(token, end);
+    const TileScratch scratch(args.dims, rows.rows, false, floats + carried_size);
+    const float old_factor = run_chunk_gates(rows, m, scratch.gates);
+    m = scratch.gates.m[rows.rows - 1];
+    pack_tile(rows, args.dims, scratch);
+    run_in_place({rows, args.dims, scratch, old_factor, args.rows.rows - end}, carried);
+  }
+  store_any_state(carried, m, args.dims, args.state);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -362,10 +338,22 @@ HWY_AFTER_NAMESPACE();
 namespace xlstm::cpu {
 
 HWY_EXPORT(run_chunk_tile_with);
+HWY_EXPORT(run_chunks_with);
+
+namespace {
+Scratch& thread_scratch() {
+  thread_local Scratch scratch;
+  return scratch;
+}
+}  // namespace
 
 void run_chunk_tile(const ChunkTileArgs& args) {
-  thread_local Scratch scratch;
-  HWY_DYNAMIC_DISPATCH(run_chunk_tile_with)(args, scratch);
+  XLSTM_ASSERT(args.chain != nullptr && args.carried != nullptr);
+  HWY_DYNAMIC_DISPATCH(run_chunk_tile_with)(args, thread_scratch());
+}
+
+void run_chunks(const ChunkArgs& args, int64_t chunk_size) {
+  if (args.rows.rows > 0) HWY_DYNAMIC_DISPATCH(run_chunks_with)(args, chunk_size, thread_scratch());
 }
 
 }  // namespace xlstm::cpu

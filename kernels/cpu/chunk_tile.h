@@ -1,7 +1,8 @@
-// One tile of the chunkwise-parallel mLSTM: all tokens of a chunk of one head, on the calling thread.
+// The chunkwise-parallel mLSTM: the tokens of one head in chunks, a tile each, on the calling thread.
 //
 // Beck et al., "Tiled Flash Linear Attention: More Efficient Linear RNN and xLSTM Kernels", 2025: within the tile the
-// gated attention form, between tiles the recurrent state.
+// gated attention form, between tiles the recurrent state. The state is carried from tile to tile in float32 and in an
+// order of its own.
 #pragma once
 
 #include "kernels/cpu/head_chain.h"
@@ -9,17 +10,35 @@
 
 namespace xlstm::cpu {
 
-struct ChunkTileArgs {
-  HeadRows rows;    // 1 or more tokens
+struct ChunkArgs {
+  HeadRows rows;
   HeadState state;  // updated in place
   HeadDims dims;
-  // Tiles of a head beside each other: each begins at `token` and takes m, then C and n, from the chain when it needs
-  // them. Until C is there, a tile forms its own share of h and of the next C apart from it. Null: the state is there.
-  HeadChain* chain = nullptr;
-  int64_t token = 0;
 };
 
-// The result has the same bits whether the tile waited for its state or not. With a chain, error EarlierTileFailed.
+// All tiles in order; the last is of the tokens left over.
+void run_chunks(const ChunkArgs& args, int64_t chunk_size);
+
+// Floats of a head's carried state.
+[[nodiscard]] constexpr int64_t carried_state_floats(const HeadDims& dims) {
+  constexpr int64_t kWidestPanel = 32;
+  return dims.dk * ((dims.dv + kWidestPanel - 1) / kWidestPanel * kWidestPanel) + (dims.dk + 15) / 16 * 16;
+}
+
+// One tile of a head whose tiles may run beside each other: each takes m, then C and n, from the chain when it needs
+// them. Until C is there, a tile forms its own share of h and of the next C apart from it.
+struct ChunkTileArgs {
+  HeadRows rows;    // 1 or more tokens
+  HeadState state;  // read by the tile at token 0, written by the last
+  HeadDims dims;
+  HeadChain* chain = nullptr;
+  float* carried = nullptr;  // carried_state_floats(dims) floats on a cache line boundary, the same for all tiles
+  int64_t token = 0;         // the tile's first
+  int64_t following = 0;     // tokens of the head behind the tile; 0: it is the last
+};
+
+// The result has the same bits whether the tile waited for its state or not, and those of run_chunks(). Error
+// EarlierTileFailed.
 void run_chunk_tile(const ChunkTileArgs& args);
 
 }  // namespace xlstm::cpu

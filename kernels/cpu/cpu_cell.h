@@ -1,8 +1,7 @@
 // The mLSTM cell on the CPU. Results do not depend on the number of threads, nor on how spans and heads are spread.
 //
-// State is float32 or bfloat16 (rounded to nearest even when a call ends, and in the chunkwise kernel after each
-// chunk); everything is computed in float32. C and n must be contiguous in their last dimension. The pool must outlive
-// the kernels; one call at a time per kernel.
+// State is float32 or bfloat16, rounded to nearest even when a call ends; everything is computed in float32. C and n
+// must be contiguous in their last dimension. The pool must outlive the kernels; one call at a time per kernel.
 #pragma once
 
 #include <cstdint>

@@ -3,11 +3,13 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <string>
 #include <vector>
 
-#include "kernels/cpu/linear_tile.h"
+#include "kernels/cpu/cpu_matrix.h"
+#include "kernels/cpu/isa.h"
 #include "kernels/cpu/row_ops.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/team.h"
@@ -16,26 +18,26 @@
 namespace xlstm {
 namespace {
 
+using cpu::CpuMatrix;
 using cpu::Dtype;
-using cpu::LinearTile;
+using cpu::InputLayout;
+using cpu::kRowGrain;
+using cpu::PlainFinish;
+using cpu::Region;
+using cpu::RowsOf;
 
 // Up to this many values, every thread prepares the input of a product for itself: that is cheaper than a barrier.
 constexpr int64_t kPrepareAlone = 8192;
 
-// Tiles of a product over many rows. Both are multiples of every register block's size.
-constexpr int64_t kTileRows = 96;
-constexpr int64_t kTileCols = 64;
+// Up to this many rows a product is bound by reading the weights, and a thread reads its part of them as one stream.
+constexpr int64_t kStreamedRows = 2 * kRowGrain;
 
-// Columns are given to threads in multiples of this when rows are few.
-constexpr int64_t kColumnGrain = 4;
+// Tiles of a product over many rows: prepared rows that stay in the second-level cache (1 MiB on current server cores)
+// beside a panel, times a few panels, so that the last tiles leave no thread idle for long.
+constexpr int64_t kTileBytes = 384 << 10;
+constexpr int64_t kTilePanels = 8;
 
-struct Rows {
-  float* data = nullptr;
-  int64_t stride = 0;
-  [[nodiscard]] float* row(int64_t index) const { return data + index * stride; }
-};
-
-Rows rows_of(const at::Tensor& tensor) {
+RowsOf rows_of(const at::Tensor& tensor) {
   XLSTM_ASSERT(tensor.scalar_type() == at::kFloat && tensor.dim() == 2);
   XLSTM_ASSERT(tensor.stride(1) == 1 || tensor.size(1) == 1);
   return {tensor.data_ptr<float>(), tensor.stride(0)};
@@ -45,45 +47,39 @@ const float* vector_or_null(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
 }
 
-Dtype weight_dtype(const at::Tensor& weight) {
-  switch (weight.scalar_type()) {
+Dtype table_dtype(const at::Tensor& table) {
+  switch (table.scalar_type()) {
     case at::kFloat: return Dtype::kFloat32;
     case at::kBFloat16: return Dtype::kBfloat16;
     case at::kHalf: return Dtype::kFloat16;
     default:
-      fail(ExitCode::kDevice, "weight dtype", "CPU kernels", "float32, bfloat16 or float16",
-           c10::toString(weight.scalar_type()));
+      fail(ExitCode::kDevice, "embedding dtype", "CPU kernels", "float32, bfloat16 or float16",
+           c10::toString(table.scalar_type()));
   }
 }
 
-// Part of a linear layer's result.
-struct Region {
-  int64_t row_begin = 0, row_end = 0;
-  int64_t col_begin = 0, col_end = 0;
-};
-
-// Deals the regions of a [rows, cols] result to the members of a team: fixed column ranges while every weight is used
-// only a few times, so that a thread reads its part of the matrix as one stream, otherwise tiles for whoever is free.
+// Deals the regions of a product to the members of a team: one range of panels each while rows are few, otherwise tiles
+// for whoever is free.
 class RegionDealer {
  public:
   void reset() { next_.store(0, std::memory_order_relaxed); }
 
   template <class Work>
-  void deal(int64_t rows, int64_t cols, int member, int team, const Work& work) {
-    if (rows <= kTileRows) {
-      const auto share = cpu::share_of((cols + kColumnGrain - 1) / kColumnGrain, member, team);
-      const int64_t end = std::min(cols, share.end * kColumnGrain);
-      for (int64_t col = share.begin * kColumnGrain; col < end; col += kTileCols) {
-        work(Region{0, rows, col, std::min(end, col + kTileCols)});
-      }
+  void deal(const CpuMatrix& matrix, int64_t rows, int member, int team, const Work& work) {
+    const int64_t panels = matrix.panels();
+    if (rows <= kStreamedRows) {
+      const auto share = cpu::share_of(panels, member, team);
+      if (share.begin < share.end) work(Region{0, rows, share.begin, share.end});
       return;
     }
-    const int64_t row_tiles = (rows + kTileRows - 1) / kTileRows;
-    const int64_t tiles = row_tiles * ((cols + kTileCols - 1) / kTileCols);
+    const int64_t row_bytes = matrix.input().block_bytes() / matrix.input().block_rows();
+    const int64_t tile_rows = std::max<int64_t>(1, kTileBytes / row_bytes / kRowGrain) * kRowGrain;
+    const int64_t column_tiles = (panels + kTilePanels - 1) / kTilePanels;
+    const int64_t tiles = (rows + tile_rows - 1) / tile_rows * column_tiles;
     for (int64_t tile = next_.fetch_add(1); tile < tiles; tile = next_.fetch_add(1)) {
-      const int64_t row = tile % row_tiles * kTileRows;
-      const int64_t col = tile / row_tiles * kTileCols;
-      work(Region{row, std::min(rows, row + kTileRows), col, std::min(cols, col + kTileCols)});
+      const int64_t row = tile / column_tiles * tile_rows;
+      const int64_t panel = tile % column_tiles * kTilePanels;
+      work(Region{row, std::min(rows, row + tile_rows), panel, std::min(panels, panel + kTilePanels)});
     }
   }
 
@@ -91,50 +87,27 @@ class RegionDealer {
   std::atomic<int64_t> next_{0};
 };
 
-// y (+)= x · Wᵀ + b on a region; col_offset selects rows of W behind the region's columns.
-struct Product {
-  Product(const Linear& linear, Rows y_rows, bool accumulate_into = false) : y(y_rows) {
-    tile.weight = linear.weight.const_data_ptr();
-    tile.dtype = weight_dtype(linear.weight);
-    tile.in = linear.in;
-    tile.bias = vector_or_null(linear.bias);
-    tile.y = y.data;
-    tile.y_stride = y.stride;
-    tile.accumulate = accumulate_into;
-  }
-  void run(Rows x, const Region& region, int64_t col_offset = 0) const {
-    LinearTile part = tile;
-    part.x = x.data;
-    part.x_stride = x.stride;
-    part.row_begin = region.row_begin;
-    part.row_end = region.row_end;
-    part.col_begin = region.col_begin + col_offset;
-    part.col_end = region.col_end + col_offset;
-    cpu::linear_tile(part);
-  }
-  void cap(const Region& region, float soft_cap) const {
-    if (soft_cap == 0) return;
-    for (int64_t row = region.row_begin; row < region.row_end; ++row) {
-      cpu::soft_cap(y.row(row) + region.col_begin, region.col_end - region.col_begin, soft_cap);
-    }
-  }
-
-  Rows y;
-  LinearTile tile;
+// The rows that one or two matrices are multiplied with.
+struct Input {
+  int64_t rows;
+  int64_t features;
+  std::array<const CpuMatrix*, 2> matrices{};
 };
+
+using PreparedInput = std::array<std::byte*, 2>;  // for each matrix, in the form of its kernel
 
 class CpuOps : public DeviceOps {
  public:
-  CpuOps(const ModelDims& dims, ThreadPool& pool)
-      : dims_(dims), pool_(pool), scratch_(static_cast<size_t>(pool.size())) {}
+  CpuOps(const ModelDims& dims, ThreadPool& pool) : dims_(dims), pool_(pool), own_(static_cast<size_t>(pool.size())) {}
 
-  [[nodiscard]] Linear pack(Linear canonical) const override {
-    XLSTM_ASSERT(canonical.weight.dim() == 2 && canonical.weight.size(0) == canonical.out &&
-                 canonical.weight.size(1) == canonical.in);
-    static_cast<void>(weight_dtype(canonical.weight));
-    canonical.weight = canonical.weight.contiguous();
-    if (canonical.bias.defined()) canonical.bias = canonical.bias.contiguous();
-    return canonical;
+  [[nodiscard]] Linear pack(Linear canonical, RowOrder order) const override {
+    return cpu::pack_linear(canonical, order, weight_memory_, pool_);
+  }
+
+  [[nodiscard]] InputRounding input_rounding(WeightFormat weights) const override {
+    if (weights == WeightFormat::kBfloat16 && cpu::uses_bfloat16_dot()) return InputRounding::kBfloat16;
+    if (is_quantized(weights) && cpu::uses_int8_dot()) return InputRounding::kInt8;
+    return InputRounding::kNone;
   }
 
   [[nodiscard]] at::Tensor place(at::Tensor tensor) const override { return tensor.contiguous(); }
@@ -144,10 +117,10 @@ class CpuOps : public DeviceOps {
 
   void embed(const Weights& weights, std::span<const int64_t> ids, Activations& act) override {
     const at::Tensor& table = weights.embedding;
-    const Dtype dtype = weight_dtype(table);
+    const Dtype dtype = table_dtype(table);
     const auto* data = static_cast<const char*>(table.const_data_ptr());
     const auto row_bytes = dims_.embedding_dim * static_cast<int64_t>(table.element_size());
-    const Rows x = rows_of(act.x);
+    const RowsOf x = rows_of(act.x);
     for (size_t row = 0; row < ids.size(); ++row) {
       XLSTM_ASSERT(ids[row] >= 0 && ids[row] < table.size(0));
       cpu::to_float32(data + ids[row] * row_bytes, dtype, dims_.embedding_dim, x.row(static_cast<int64_t>(row)));
@@ -155,26 +128,28 @@ class CpuOps : public DeviceOps {
   }
 
   void mixer_in(const BlockWeights& block, int64_t rows, Activations& act) override {
-    const Rows x = rows_of(act.x);
-    const Product qkvo(block.qkvo, rows_of(act.qkvo));
-    const Product gates(block.gates, rows_of(act.gates));
+    const RowsOf x = rows_of(act.x);
+    const RowsOf qkvo = rows_of(act.qkvo);
+    const RowsOf gates = rows_of(act.gates);
+    const CpuMatrix wqkvo(block.qkvo);
+    const CpuMatrix wgates(block.gates);
     multiply(
-        {rows, dims_.embedding_dim, act.normed},
-        [&](int64_t row, float* out) { rms_norm(block.norm_mlstm, x.row(row), out); },
-        [&](int member, Rows input) {
-          first_.deal(rows, block.qkvo.out, member, pool_.size(),
-                      [&](const Region& region) { qkvo.run(input, region); });
-          second_.deal(rows, block.gates.out, member, pool_.size(), [&](const Region& region) {
-            gates.run(input, region);
-            gates.cap(region, dims_.gate_soft_cap);
+        {rows, dims_.embedding_dim, {&wqkvo, &wgates}},
+        [&](int64_t row, float* out) { return rms_norm(block.norm_mlstm, x.row(row), out); },
+        [&](int member, const PreparedInput& input) {
+          first_.deal(wqkvo, rows, member, pool_.size(),
+                      [&](const Region& region) { wqkvo.multiply(input[0], rows, region, {}, qkvo); });
+          second_.deal(wgates, rows, member, pool_.size(), [&](const Region& region) {
+            wgates.multiply(input[1], rows, region, {false, dims_.gate_soft_cap}, gates);
           });
         });
   }
 
   void mixer_out(const BlockWeights& block, int64_t rows, Activations& act) override {
-    const Rows h = rows_of(act.h);
-    const Rows o = rows_of(act.o);
-    const Product out_proj(block.out_proj, rows_of(act.x), true);
+    const RowsOf h = rows_of(act.h);
+    const RowsOf o = rows_of(act.o);
+    const RowsOf x = rows_of(act.x);
+    const CpuMatrix wout(block.out_proj);
     cpu::GatedHeadNormArgs norm;
     norm.weight = vector_or_null(block.multihead_norm.weight);
     norm.bias = vector_or_null(block.multihead_norm.bias);
@@ -182,101 +157,130 @@ class CpuOps : public DeviceOps {
     norm.head_dim = dims_.head_dim_v;
     norm.eps = dims_.norm_eps;
     multiply(
-        {rows, dims_.v_dim(), act.normed},
+        {rows, dims_.v_dim(), {&wout}},
         [&](int64_t row, float* out) {
           cpu::GatedHeadNormArgs args = norm;
           args.h = h.row(row);
           args.gate = o.row(row);
           args.out = out;
           cpu::gated_head_norm(args);
+          return out;
         },
-        [&](int member, Rows input) {
-          first_.deal(rows, block.out_proj.out, member, pool_.size(),
-                      [&](const Region& region) { out_proj.run(input, region); });
+        [&](int member, const PreparedInput& input) {
+          first_.deal(wout, rows, member, pool_.size(),
+                      [&](const Region& region) { wout.multiply(input[0], rows, region, {true}, x); });
         });
   }
 
   void feed_forward(const BlockWeights& block, int64_t rows, Activations& act) override {
-    const Rows x = rows_of(act.x);
-    const Rows ffn = rows_of(act.ffn);
-    const Product gate_up(block.ffn_gate_up, ffn);
-    const Product down(block.ffn_down, x, true);
+    const RowsOf x = rows_of(act.x);
+    const RowsOf ffn = rows_of(act.ffn);
+    const CpuMatrix gate_up(block.ffn_gate_up, RowOrder::kGateUp);
+    const CpuMatrix down(block.ffn_down);
     multiply(
-        {rows, dims_.embedding_dim, act.normed},
-        [&](int64_t row, float* out) { rms_norm(block.norm_ffn, x.row(row), out); },
-        [&](int member, Rows input) {
-          first_.deal(rows, dims_.ffn_dim, member, pool_.size(), [&](const Region& region) {
-            gate_up.run(input, region);
-            gate_up.run(input, region, dims_.ffn_dim);
-            for (int64_t row = region.row_begin; row < region.row_end; ++row) {
-              float* gate = ffn.row(row) + region.col_begin;
-              cpu::silu_multiply(gate, gate + dims_.ffn_dim, region.col_end - region.col_begin);
-            }
-          });
+        {rows, dims_.embedding_dim, {&gate_up}},
+        [&](int64_t row, float* out) { return rms_norm(block.norm_ffn, x.row(row), out); },
+        [&](int member, const PreparedInput& input) {
+          first_.deal(gate_up, rows, member, pool_.size(),
+                      [&](const Region& region) { gate_up.multiply_gate_up(input[0], rows, region, ffn); });
         });
-    first_.reset();
-    cpu::run_on_team(pool_, [&](int member) {
-      first_.deal(rows, block.ffn_down.out, member, pool_.size(), [&](const Region& region) { down.run(ffn, region); });
-    });
+    multiply(
+        {rows, dims_.ffn_dim, {&down}}, [&](int64_t row, float*) { return ffn.row(row); },
+        [&](int member, const PreparedInput& input) {
+          first_.deal(down, rows, member, pool_.size(),
+                      [&](const Region& region) { down.multiply(input[0], rows, region, {true}, x); });
+        });
   }
 
   void head(const Weights& weights, const RowPlan& plan, Activations& act, at::Tensor& logits) override {
     const std::vector<int64_t>& logit_rows = plan.logit_rows();
     const auto rows = static_cast<int64_t>(logit_rows.size());
     if (rows == 0) return;
-    const Rows x = rows_of(act.x);
-    const Product product(weights.head, rows_of(logits));
+    const RowsOf x = rows_of(act.x);
+    const RowsOf y = rows_of(logits);
+    const CpuMatrix whead(weights.head);
     multiply(
-        {rows, dims_.embedding_dim, act.normed},
+        {rows, dims_.embedding_dim, {&whead}},
         [&](int64_t index, float* out) {
-          const float* row = x.row(logit_rows[static_cast<size_t>(index)]);
-          if (weights.out_norm.weight.defined()) {
-            rms_norm(weights.out_norm, row, out);
-          } else {
-            std::copy_n(row, dims_.embedding_dim, out);
-          }
+          float* const row = x.row(logit_rows[static_cast<size_t>(index)]);
+          return weights.out_norm.weight.defined() ? rms_norm(weights.out_norm, row, out) : row;
         },
-        [&](int member, Rows input) {
-          first_.deal(rows, weights.head.out, member, pool_.size(), [&](const Region& region) {
-            product.run(input, region);
-            product.cap(region, dims_.logit_soft_cap);
+        [&](int member, const PreparedInput& input) {
+          first_.deal(whead, rows, member, pool_.size(), [&](const Region& region) {
+            whead.multiply(input[0], rows, region, {false, dims_.logit_soft_cap}, y);
           });
         });
   }
 
  private:
-  struct Input {
-    int64_t rows;
-    int64_t features;
-    const at::Tensor& shared;  // where the prepared rows go if one thread alone does not prepare them
-  };
-
-  // prepare(row, out) for each row, then work(member, prepared rows) on every member.
+  // prepare(row, scratch) gives each row of the input, then work(member, input) runs on every member.
   template <class Prepare, class Work>
   void multiply(const Input& input, const Prepare& prepare, const Work& work) {
     first_.reset();
     second_.reset();
     if (input.rows * input.features <= kPrepareAlone) {
       cpu::run_on_team(pool_, [&](int member) {
-        const Rows own{scratch_[static_cast<size_t>(member)].floats(input.rows * input.features), input.features};
-        for (int64_t row = 0; row < input.rows; ++row) prepare(row, own.row(row));
-        work(member, own);
+        cpu::Scratch& memory = own_[static_cast<size_t>(member)];
+        float* row_memory = nullptr;
+        const PreparedInput prepared = plan_input(input, memory, &row_memory);
+        prepare_rows(input, {0, input.rows}, prepare, prepared, row_memory);
+        work(member, prepared);
       });
       return;
     }
-    const Rows shared = rows_of(input.shared);
-    cpu::for_each_static(pool_, input.rows, [&](int64_t row) { prepare(row, shared.row(row)); });
-    cpu::run_on_team(pool_, [&](int member) { work(member, shared); });
+    const PreparedInput prepared = plan_input(input, shared_, nullptr);
+    const int64_t grains = (input.rows + kRowGrain - 1) / kRowGrain;
+    cpu::run_on_team(pool_, [&](int member) {
+      const cpu::Share share = cpu::share_of(grains, member, pool_.size());
+      float* const row_memory = own_[static_cast<size_t>(member)].floats(input.features);
+      const cpu::Share rows{share.begin * kRowGrain, std::min(input.rows, share.end * kRowGrain)};
+      prepare_rows(input, rows, prepare, prepared, row_memory);
+    });
+    cpu::run_on_team(pool_, [&](int member) { work(member, prepared); });
   }
 
-  void rms_norm(const Norm& norm, const float* x, float* out) const {
+  // Room for prepared rows and, if asked for, for one row before.
+  static PreparedInput plan_input(const Input& input, cpu::Scratch& memory, float** row_memory) {
+    std::array<int64_t, 2> floats{};
+    for (size_t i = 0; i < floats.size(); ++i) {
+      const CpuMatrix* const matrix = input.matrices[i];
+      if (matrix != nullptr) floats[i] = cpu::ScratchPlan::padded(matrix->input().bytes(input.rows) / 4);
+    }
+    const int64_t row = row_memory == nullptr ? 0 : cpu::ScratchPlan::padded(input.features);
+    cpu::ScratchPlan plan(memory.floats(floats[0] + floats[1] + row));
+    PreparedInput prepared{};
+    for (size_t i = 0; i < floats.size(); ++i) prepared[i] = reinterpret_cast<std::byte*>(plan.take(floats[i]));
+    if (row_memory != nullptr) *row_memory = plan.take(row);
+    return prepared;
+  }
+
+  template <class Prepare>
+  static void prepare_rows(const Input& input, const cpu::Share& rows, const Prepare& prepare,
+                           const PreparedInput& prepared, float* row_memory) {
+    for (int64_t row = rows.begin; row < rows.end; ++row) {
+      const float* const values = prepare(row, row_memory);
+      for (size_t i = 0; i < prepared.size(); ++i) {
+        if (input.matrices[i] == nullptr) continue;
+        const InputLayout& layout = input.matrices[i]->input();
+        const int64_t block = row / layout.block_rows();
+        const int64_t first = block * layout.block_rows();
+        const int64_t block_rows = std::min(layout.block_rows(), input.rows - first);
+        layout.write(values, row - first, block_rows, prepared[i] + block * layout.block_bytes());
+      }
+    }
+  }
+
+  float* rms_norm(const Norm& norm, const float* x, float* out) const {
     cpu::rms_norm(
         {x, vector_or_null(norm.weight), vector_or_null(norm.bias), dims_.embedding_dim, dims_.norm_eps, out});
+    return out;
   }
 
   ModelDims dims_;
   ThreadPool& pool_;
-  std::vector<cpu::Scratch> scratch_;  // one per member
+  mutable cpu::WeightMemory weight_memory_;
+  std::vector<cpu::Scratch> own_;  // one per member
+  cpu::Scratch shared_;
   RegionDealer first_;
   RegionDealer second_;
 };

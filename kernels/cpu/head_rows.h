@@ -1,8 +1,6 @@
 // Raw views of one head of one span, as the SIMD files of the cell see them.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
 #include <cstdint>
 
 #include "kernels/cpu/dtype.h"
@@ -23,6 +21,26 @@ struct HeadRows {
   int64_t gate_stride = 0;
   int64_t h_stride = 0;
   int64_t rows = 0;
+
+  // Tokens [begin, end).
+  [[nodiscard]] HeadRows part(int64_t begin, int64_t end) const {
+    HeadRows part = *this;
+    part.q += begin * q_stride;
+    part.k += begin * k_stride;
+    part.v += begin * v_stride;
+    part.i_gate += begin * gate_stride;
+    part.f_gate += begin * gate_stride;
+    part.h += begin * h_stride;
+    part.rows = end - begin;
+    return part;
+  }
+  // From column `col` of v and h on.
+  [[nodiscard]] HeadRows from_column(int64_t col) const {
+    HeadRows part = *this;
+    part.v += col;
+    part.h += col;
+    return part;
+  }
 };
 
 // C, n and m of one head of one slot. C and n are of type `dtype`, float32 or bfloat16.
@@ -32,6 +50,14 @@ struct HeadState {
   float* m = nullptr;
   int64_t c_stride = 0;
   Dtype dtype = Dtype::kFloat32;
+
+  [[nodiscard]] int64_t element_size() const { return dtype == Dtype::kFloat32 ? 4 : 2; }
+  // From column `col` of C on.
+  [[nodiscard]] HeadState from_column(int64_t col) const {
+    HeadState part = *this;
+    part.c = static_cast<char*>(c) + col * element_size();
+    return part;
+  }
 };
 
 struct HeadDims {
@@ -39,19 +65,5 @@ struct HeadDims {
   int64_t dv = 0;
   float eps = 0;  // added to the denominator
 };
-
-// Gates below this act as "never": exponentials of it are 0, and sums over a tile of it stay finite, so that no
-// difference of infinities can make a NaN.
-constexpr float kLowestGate = -1e30F;
-
-[[nodiscard]] inline float input_gate(float i) {
-  return i < kLowestGate ? kLowestGate : i;
-}
-
-// log σ(f)
-[[nodiscard]] inline float log_forget_gate(float f) {
-  const float value = std::min(f, 0.0F) - std::log1p(std::exp(-std::abs(f)));
-  return value < kLowestGate ? kLowestGate : value;
-}
 
 }  // namespace xlstm::cpu

@@ -3,43 +3,80 @@
 #include "kernels/cpu/simd_targets.h"
 //
 #include "hwy/highway.h"
+#include "xlstm/core/cpu_features.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cpu {
 namespace {
 
-// Lower bits are better targets.
-std::vector<int64_t> usable_targets() {
-  std::vector<int64_t> targets;
-  const int64_t mask = hwy::SupportedTargets() & HWY_TARGETS;
-  for (int bit = 0; bit < 63; ++bit) {
-    const int64_t target = int64_t{1} << bit;
-    if ((mask & target) != 0) targets.push_back(target);
-  }
-  return targets;
+// Dot products that Highway's targets do not cover.
+enum class Dots { kNone, kInt8, kBfloat16 };  // each with those before it
+
+struct Isa {
+  std::string name;
+  int64_t target = 0;
+  Dots dots = Dots::kNone;
+};
+
+const std::vector<Isa>& all_isas() {
+  static const std::vector<Isa> isas = [] {
+    std::vector<Isa> list;
+    const int64_t mask = hwy::SupportedTargets() & HWY_TARGETS;
+    for (int bit = 0; bit < 63; ++bit) {  // lower bits are better targets
+      const int64_t target = int64_t{1} << bit;
+      if ((mask & target) == 0) continue;
+      const std::string name = hwy::TargetName(target);
+      if (name == "AVX3" && has_avx512_vnni() && has_avx512_bf16())
+        list.push_back({"AVX3_BF16", target, Dots::kBfloat16});
+      if (name == "AVX3" && has_avx512_vnni()) list.push_back({"AVX3_VNNI", target, Dots::kInt8});
+      list.push_back({name, target, Dots::kNone});
+    }
+    return list;
+  }();
+  return isas;
+}
+
+size_t& active() {
+  static size_t index = 0;
+  return index;
+}
+
+const Isa& active_entry() {
+  return all_isas()[active()];
 }
 
 }  // namespace
 
 std::string active_isa() {
-  return hwy::TargetName(usable_targets().front());
+  return active_entry().name;
 }
 
 std::vector<std::string> supported_isas() {
   std::vector<std::string> names;
-  for (const int64_t target : usable_targets()) names.emplace_back(hwy::TargetName(target));
+  for (const Isa& isa : all_isas()) names.push_back(isa.name);
   return names;
 }
 
 void force_isa(std::string_view name) {
+  const std::vector<Isa>& isas = all_isas();
   hwy::SetSupportedTargetsForTest(0);
+  active() = 0;
   if (name.empty()) return;
-  for (const int64_t target : usable_targets()) {
-    if (name != hwy::TargetName(target)) continue;
-    hwy::SetSupportedTargetsForTest(target);
+  for (size_t i = 0; i < isas.size(); ++i) {
+    if (name != isas[i].name) continue;
+    hwy::SetSupportedTargetsForTest(isas[i].target);
+    active() = i;
     return;
   }
   XLSTM_ASSERT(!"instruction set not supported");
+}
+
+bool uses_bfloat16_dot() {
+  return active_entry().dots == Dots::kBfloat16;
+}
+
+bool uses_int8_dot() {
+  return active_entry().dots != Dots::kNone;
 }
 
 }  // namespace xlstm::cpu

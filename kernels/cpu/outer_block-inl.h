@@ -8,96 +8,162 @@
 #define XLSTM_KERNELS_CPU_OUTER_BLOCK_INL_H
 #endif
 
+#include <algorithm>
+
 #include "kernels/cpu/simd_common-inl.h"
+
+// The accumulators are registers only if every loop over them is unrolled.
+#ifndef XLSTM_UNROLL
+#if defined(__clang__)
+#define XLSTM_UNROLL _Pragma("unroll")
+#else
+#define XLSTM_UNROLL _Pragma("GCC unroll 16")
+#endif
+#endif
 
 HWY_BEFORE_NAMESPACE();
 namespace xlstm::cpu {
 namespace HWY_NAMESPACE {
 
-// 32 registers: 6 rows of 4 vectors; 16 registers: 4 rows of 3, because the right operand stays in registers.
+// Rows of two vectors: what 32 or 16 registers hold beside the operands. Fewer rows of a result than kOuterRows are
+// computed as one or two thirds of it.
 #if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3) || HWY_ARCH_ARM_A64
-constexpr int kOuterRows = 6;
-constexpr int kOuterVecs = 4;
+constexpr int kOuterRows = 12;
 #else
-constexpr int kOuterRows = 4;
-constexpr int kOuterVecs = 3;
+constexpr int kOuterRows = 6;
 #endif
+constexpr int kOuterVecs = 2;
+constexpr int kOuterThird = kOuterRows / 3;
+constexpr int64_t kOuterCols = kOuterVecs * kLanes;
+
+// Left operands whose rows were contiguous lie as strips: kOuterRows rows at a time, the first kStripWidth elements of
+// each row, then the next of each. The micro-kernel reads a strip as one stream at constant distances.
+constexpr int64_t kStripWidth = 16;
+constexpr int64_t kStripFloats = kOuterRows * kStripWidth;
+
+// The place of (row, col) in strips of rows of `width` elements, a multiple of kStripWidth.
+HWY_INLINE int64_t strip_index(int64_t row, int64_t col, int64_t width) {
+  return row / kOuterRows * (kOuterRows * width) + col / kStripWidth * kStripFloats + row % kOuterRows * kStripWidth +
+         col % kStripWidth;
+}
+
+// Rows that strips of `rows` rows have room for.
+HWY_INLINE int64_t strip_rows(int64_t rows) {
+  return (rows + kOuterRows - 1) / kOuterRows * kOuterRows;
+}
+
+// Rows of the result that a block of `rows` computes.
+HWY_INLINE int64_t whole_thirds(int64_t rows) {
+  return (rows + kOuterThird - 1) / kOuterThird * kOuterThird;
+}
 
 // Σ_k a[r][k] · b[k][...]
 struct OuterTerm {
   const float* a = nullptr;
-  int64_t a_row = 0;  // stride between rows of the result
-  int64_t a_k = 0;    // stride along the sum
   const float* b = nullptr;
   int64_t b_stride = 0;  // between rows of b
   int64_t count = 0;     // length of the sum
 };
 
-// out = row_factor · sum of the terms, or, with old_factor, out = old_factor · out + sum, rounded once. A sum that is
-// cut between terms, stored and continued has the bits of the whole.
+// out = row_factor · sum of the terms, or, with `old`, out = old_factor · old + sum, rounded once. A sum that is cut
+// between or within terms, stored and continued has the bits of the whole.
 struct OuterBlock {
-  OuterTerm terms[2];
-  bool continues = false;             // the sum starts from out; else from 0
+  const float* start = nullptr;  // [rows, kVecs · kLanes] the sum so far; null: 0
+  OuterTerm strips[2];           // in this order; a is the first strip of the rows
+  OuterTerm columns;             // a is [count, a_stride], the rows of the result beside each other
+  int64_t a_stride = 0;
+
   const float* row_factor = nullptr;  // row r is multiplied by row_factor[r]; null: not
-  const float* old_factor = nullptr;  // null: out is replaced
+  const float* old = nullptr;         // [rows, kVecs · kLanes]
+  float old_factor = 0;
   float* out = nullptr;
-  int64_t out_stride = 0;
+  int64_t out_row = 0;       // between rows
+  int64_t out_vec = kLanes;  // between vectors of a row
+  int64_t rows = 0;          // 1 … kOuterRows; no others are written
+  int64_t cols = 0;          // of the kVecs · kLanes, those that are written
 };
 
 template <int kRows, int kVecs>
-HWY_INLINE void outer_block_rows(const OuterBlock& block) {
-  FloatVec acc[kRows][kVecs];
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVecs; ++v) {
-      acc[r][v] = block.continues ? load(block.out + r * block.out_stride + v * kLanes) : hn::Zero(kFloat);
-    }
-  }
-  for (const OuterTerm& term : block.terms) {
-    const float* HWY_RESTRICT a = term.a;
-    const float* HWY_RESTRICT b = term.b;
-    const int64_t a_row = term.a_row;
-    for (int64_t k = 0; k < term.count; ++k) {
-      FloatVec bv[kVecs];
-      for (int v = 0; v < kVecs; ++v) bv[v] = load(b + v * kLanes);
-      for (int r = 0; r < kRows; ++r) {
-        const FloatVec av = hn::Set(kFloat, a[r * a_row]);
-        for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(av, bv[v], acc[r][v]);
-      }
-      a += term.a_k;
-      b += term.b_stride;
-    }
-  }
-  if (block.old_factor != nullptr) {
-    const FloatVec old = hn::Set(kFloat, *block.old_factor);
-    for (int r = 0; r < kRows; ++r) {
-      for (int v = 0; v < kVecs; ++v) {
-        float* out = block.out + r * block.out_stride + v * kLanes;
-        store(hn::MulAdd(old, load(out), acc[r][v]), out);
-      }
-    }
-    return;
-  }
-  for (int r = 0; r < kRows; ++r) {
-    const FloatVec factor = hn::Set(kFloat, block.row_factor == nullptr ? 1.0F : block.row_factor[r]);
-    for (int v = 0; v < kVecs; ++v) store(hn::Mul(factor, acc[r][v]), block.out + r * block.out_stride + v * kLanes);
+HWY_INLINE void outer_step(const float* HWY_RESTRICT a, int64_t a_row, const float* HWY_RESTRICT b,
+                           FloatVec (&acc)[kRows][kVecs]) {
+  FloatVec bv[kVecs];
+  XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) bv[v] = load(b + v * kLanes);
+  XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
+    const FloatVec av = hn::Set(kFloat, a[r * a_row]);
+    XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(av, bv[v], acc[r][v]);
   }
 }
 
-// `rows` is 1 … kOuterRows.
 template <int kVecs>
-HWY_INLINE void outer_block(int64_t rows, const OuterBlock& block) {
-  switch (rows) {
-    case 1: return outer_block_rows<1, kVecs>(block);
-    case 2: return outer_block_rows<2, kVecs>(block);
-    case 3: return outer_block_rows<3, kVecs>(block);
-    case 4: return outer_block_rows<4, kVecs>(block);
-#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3) || HWY_ARCH_ARM_A64
-    case 5: return outer_block_rows<5, kVecs>(block);
-    default: return outer_block_rows<6, kVecs>(block);
-#else
-    default: return;
-#endif
+HWY_INLINE void store_row(const OuterBlock& block, const FloatVec (&values)[kVecs], float* to) {
+  if (block.cols >= kVecs * kLanes) {
+    XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) store(values[v], to + v * block.out_vec);
+    return;
   }
+  XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) {
+    const int64_t count = block.cols - v * kLanes;
+    if (count >= kLanes) {
+      store(values[v], to + v * block.out_vec);
+    } else if (count > 0) {
+      store_part(values[v], to + v * block.out_vec, count);
+    }
+  }
+}
+
+template <int kRows, int kVecs>
+HWY_NOINLINE void outer_block_rows(const OuterBlock& block) {
+  FloatVec acc[kRows][kVecs];
+  if (block.start == nullptr) {
+    XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
+      XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::Zero(kFloat);
+    }
+  } else {
+    XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
+      XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) acc[r][v] = load(block.start + (r * kVecs + v) * kLanes);
+    }
+  }
+  for (const OuterTerm& term : block.strips) {
+    const float* HWY_RESTRICT strip = term.a;
+    const float* HWY_RESTRICT b = term.b;
+    for (int64_t left = term.count; left > 0; left -= kStripWidth, strip += kStripFloats) {
+      const int64_t width = std::min(left, kStripWidth);
+      for (int64_t k = 0; k < width; ++k, b += term.b_stride) {
+        outer_step<kRows, kVecs>(strip + k, kStripWidth, b, acc);
+      }
+    }
+  }
+  const float* HWY_RESTRICT a = block.columns.a;
+  const float* HWY_RESTRICT b = block.columns.b;
+  for (int64_t k = 0; k < block.columns.count; ++k, a += block.a_stride, b += block.columns.b_stride) {
+    outer_step<kRows, kVecs>(a, 1, b, acc);
+  }
+
+  const FloatVec old_factor = hn::Set(kFloat, block.old_factor);
+  XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
+    if (r < block.rows) {
+      FloatVec values[kVecs];
+      const FloatVec factor = hn::Set(kFloat, block.row_factor == nullptr ? 1.0F : block.row_factor[r]);
+      XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) {
+        values[v] = block.old == nullptr
+                        ? hn::Mul(factor, acc[r][v])
+                        : hn::MulAdd(old_factor, load(block.old + (r * kVecs + v) * kLanes), acc[r][v]);
+      }
+      store_row<kVecs>(block, values, block.out + r * block.out_row);
+    }
+  }
+}
+
+template <int kVecs>
+HWY_INLINE void outer_block(const OuterBlock& block) {
+  if (block.rows > 2 * kOuterThird) return outer_block_rows<kOuterRows, kVecs>(block);
+  if (block.rows > kOuterThird) return outer_block_rows<2 * kOuterThird, kVecs>(block);
+  outer_block_rows<kOuterThird, kVecs>(block);
+}
+
+// `vecs` is 1 or kOuterVecs.
+HWY_INLINE void outer_block(int64_t vecs, const OuterBlock& block) {
+  if (vecs == kOuterVecs) return outer_block<kOuterVecs>(block);
+  outer_block<1>(block);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -1,27 +1,22 @@
-// The mLSTM recurrence token by token, for some columns of one head, on the calling thread.
+// One token of the mLSTM recurrence, on the calling thread.
 #pragma once
 
 #include "kernels/cpu/head_rows.h"
 
 namespace xlstm::cpu {
 
-struct RecurrenceArgs {
-  HeadRows rows;
-  HeadState state;  // the columns of C are updated in place, n and m are left as they are
+// Some heads of one sequence. The pointers are the first head's; in q, k, v, h and the gates the next head lies behind.
+struct StepArgs {
+  HeadRows rows;    // one token
+  HeadState state;  // updated in place
   HeadDims dims;
-  int64_t col_begin = 0;  // of C, v and h; a multiple of kRecurrenceColumnGrain
-  int64_t col_end = 0;
-  float* n_next = nullptr;  // [Dk] n and m after the last token: every part of a head that is split by columns needs
-  float* m_next = nullptr;  // the old ones, so the caller stores the new ones when all parts are done
+  int64_t heads = 1;
+  int64_t c_head = 0;  // elements between the heads' C, n and m
+  int64_t n_head = 0;
+  int64_t m_head = 0;
 };
 
-constexpr int64_t kRecurrenceColumnGrain = 16;
-
-// h of a token has the same bits however the tokens are spread over calls (with float32 state) and the columns over
-// parts.
-void run_recurrence(const RecurrenceArgs& args);
-
-// Writes n and m into the state.
-void store_normalizer(const HeadState& state, const float* n, float m, int64_t dk);
+// Reads and writes C once, from front to back. The result of a head does not depend on the heads beside it.
+void run_step(const StepArgs& args);
 
 }  // namespace xlstm::cpu

@@ -4,6 +4,8 @@
 
 #include <vector>
 
+#include "kernels/native/dequantize.h"
+
 namespace xlstm {
 namespace {
 
@@ -12,7 +14,7 @@ at::Tensor soft_cap(const at::Tensor& x, float cap) {
 }
 
 at::Tensor apply(const Linear& linear, const at::Tensor& x) {
-  at::Tensor y = at::matmul(x, linear.weight.to(at::kFloat).t());
+  at::Tensor y = at::matmul(x, dequantize(linear).t());
   return linear.bias.defined() ? y + linear.bias : y;
 }
 
@@ -25,9 +27,10 @@ class NativeOps : public DeviceOps {
  public:
   NativeOps(const ModelDims& dims, const at::Device& device) : dims_(dims), device_(device) {}
 
-  Linear pack(Linear canonical) const override {
-    canonical.weight = canonical.weight.to(device_);
-    if (canonical.bias.defined()) canonical.bias = canonical.bias.to(device_);
+  Linear pack(Linear canonical, RowOrder /*order*/) const override {
+    for (at::Tensor* tensor : {&canonical.weight, &canonical.bias, &canonical.scale, &canonical.zero}) {
+      if (tensor->defined()) *tensor = tensor->to(device_);
+    }
     return canonical;
   }
 

@@ -7,7 +7,7 @@
 
 namespace xlstm {
 
-// Weights are moved to `device` as they are and widened to float32 at every use. Allocates temporaries.
+// Weights are moved to `device` as they are and made float32 at every use (dequantize.h). Allocates temporaries.
 [[nodiscard]] std::unique_ptr<DeviceOps> make_native_ops(const ModelDims& dims, const at::Device& device);
 
 }  // namespace xlstm

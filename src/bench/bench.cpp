@@ -1,37 +1,34 @@
 #include "xlstm/bench/bench.h"
 
-#include <sys/resource.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <memory>
 #include <utility>
 
 #include "src/bench/cell.h"
+#include "src/bench/limits.h"
+#include "src/bench/process_figures.h"
 #include "src/bench/rounds.h"
 #include "src/bench/settings.h"
+#include "src/bench/work.h"
 #include "xlstm/core/errors.h"
+#include "xlstm/core/log.h"
 #include "xlstm/core/paths.h"
 #include "xlstm/core/run_status.h"
 #include "xlstm/core/str.h"
 #include "xlstm/runtime/engine.h"
+#include "xlstm/runtime/made_up_ids.h"
 
 namespace xlstm {
 namespace {
 
-double peak_resident_mb() {
-  struct rusage usage {};
-  ::getrusage(RUSAGE_SELF, &usage);
-#if defined(__APPLE__)
-  return static_cast<double>(usage.ru_maxrss) / 1e6;  // bytes
-#else
-  return static_cast<double>(usage.ru_maxrss) * 1024 / 1e6;  // kilobytes
-#endif
-}
-
 // Runs passes over `batch` sequences with made-up ids.
 class Runner {
  public:
-  Runner(Engine& engine, int64_t batch) : engine_(engine), batch_(batch), state_(engine.make_state(batch)) {}
+  Runner(Engine& engine, int64_t batch, const std::string& state_dtype)
+      : engine_(engine),
+        batch_(batch),
+        state_(engine.dims(), {engine.model().num_blocks(), batch, torch_dtype(state_dtype),
+                               torch_device(engine.resolution().device)}) {}
 
   // Prompts of `length` tokens, in segments that hold all sequences; logits for the last rows only.
   void prefill(int64_t length) {
@@ -56,7 +53,7 @@ class Runner {
     for (int64_t slot = 0; slot < batch_; ++slot) plan_.add(slot, rows, logits);
     const int64_t vocab = engine_.dims().vocab_size;
     ids_.resize(static_cast<size_t>(plan_.rows()));
-    for (int64_t& id : ids_) id = next_id_ = (next_id_ * 31 + 7) % vocab;
+    for (int64_t& id : ids_) id = last_id_ = next_made_up_id(last_id_, vocab);
     engine_.forward(plan_, ids_, state_);
     RunCounters& counters = run_counters();
     const bool prefill = counters.phase.load(std::memory_order_relaxed) == RunPhase::kPrefill;
@@ -69,8 +66,24 @@ class Runner {
   State state_;
   RowPlan plan_;
   std::vector<int64_t> ids_;
-  int64_t next_id_ = 1;
+  int64_t last_id_ = 0;
 };
+
+void log_limits(const BenchLimits& limits) {
+  std::vector<std::string> parts = {cat("reads ", fixed(limits.read_gb_s, 1), " GB/s"),
+                                    cat("copies ", fixed(limits.copy_gb_s, 1), " GB/s")};
+  for (const auto& [dtype, rate] : limits.gemm_gflop_s)
+    parts.push_back(cat("gemm_", dtype, " ", fixed(rate, 0), " GFLOP/s"));
+  for (const auto& [kind, rate] : limits.peak_gflop_s) parts.push_back(cat(kind, ' ', fixed(rate, 0), " GFLOP/s"));
+  if (limits.barrier_ns) parts.push_back(cat("barrier ", fixed(*limits.barrier_ns, 0), " ns"));
+  log::info(cat("limits of ", limits.device, ": ", join(parts, ", ")));
+}
+
+void warn_if_never_steady(const BenchRow& row) {
+  if (row.rejected < row.repeats || row.rejected == 0 || row.limit_share) return;
+  log::warn(cat(row.test, " of ", row.model, ": the machine changed during each of ", row.rejected,
+                " samples, so the row has their speed but no share of a limit"));
+}
 
 // Rows that differ in their schedule alone.
 struct Measured {
@@ -83,19 +96,44 @@ class Bench {
   Bench(const BenchRequest& request, const std::function<void(const BenchRow&)>& on_row)
       : request_(request), on_row_(on_row) {}
 
-  std::vector<BenchRow> run() {
+  BenchResult run() {
     const std::vector<LoadGroup> groups = expand_settings(request_);
     if (request_.cell) {
       const ModelDims dims = cell_dims();
       for (const LoadGroup& group : groups) require_chunks(group);
-      for (const LoadGroup& group : groups) cells(group, dims);
+      measure_limits(groups);
+      for (const LoadGroup& group : groups) {
+        make_probes(group);
+        for (const LoadGroup& part : by_state_dtype(group)) cells(part, dims);
+      }
     } else {
+      measure_limits(groups);
       for (const LoadGroup& group : groups) passes(group);
     }
-    return std::move(finished_);
+    return std::move(result_);
   }
 
  private:
+  // Of the group with most threads.
+  void measure_limits(const std::vector<LoadGroup>& groups) {
+    if (!request_.limits) return;
+    const LoadGroup& largest =
+        *std::max_element(groups.begin(), groups.end(), [](const LoadGroup& a, const LoadGroup& b) {
+          return a.front().resolution.threads < b.front().resolution.threads;
+        });
+    make_probes(largest);
+    result_.limits = probes_->measure();
+    log_limits(*result_.limits);
+  }
+
+  void make_probes(const LoadGroup& group) {
+    const Resolution& resolution = group.front().resolution;
+    if (!request_.limits || (probes_ && probes_threads_ == resolution.threads)) return;
+    probes_.reset();  // its buffer, before there is another
+    probes_ = make_limit_probes(resolution.device, resolution.threads);
+    probes_threads_ = resolution.threads;
+  }
+
   [[nodiscard]] Engine load(const BenchSetting& setting) const {
     EngineSettings settings;
     settings.force = request_.force;
@@ -126,9 +164,9 @@ class Bench {
     row.model = request_.model ? directory_name(*request_.model) : request_.shape;
     row.device = setting.resolution.device;
     row.dtype = setting.resolution.weight_dtype;
+    row.state_dtype = setting.opts.state_dtype;
     row.batch = batch;
     row.threads = setting.resolution.threads;
-    row.repeats = request_.repeats;
     return row;
   }
 
@@ -157,29 +195,38 @@ class Bench {
       for (const int64_t length : request_.n_prompt) {
         if (length == 0) continue;
         BenchRow common = describe("cell", group.front(), batch);
-        common.dtype = request_.opts.state_dtype;
+        common.dtype = common.state_dtype;
         common.n_prompt = length;
         Measured measured = rows_of(group, common, dims.num_heads);
         CellRunner runner(dims, group, {length, batch});
+        if (probes_) probes_->share_threads(runner.pool());
         std::vector<Contestant> contestants;
         for (const BenchSetting* setting : measured.settings) {
-          contestants.push_back({runner.tokens(setting->opts.chunk_size),
-                                 [&runner, setting] { runner.choose(*setting); }, [&runner] { runner.run(); }});
+          const int64_t chunk = setting->opts.chunk_size;
+          const int64_t tokens = runner.tokens(chunk);
+          contestants.push_back({tokens, [&runner, setting] { runner.choose(*setting); }, [&runner] { runner.run(); },
+                                 static_cast<double>(batch) * cell_flop(dims, tokens / batch, chunk)});
         }
-        finish(measure(std::move(measured.rows), contestants));
+        // Cells compute in float32 whatever the type of the state.
+        finish(measure(std::move(measured.rows), contestants, prefill_gauges("float32")));
       }
     }
   }
 
   void passes(const LoadGroup& group) {
     Engine engine = load(group.front());
+    make_probes(group);
+    if (probes_) probes_->share_threads(engine.pool());
+    const std::vector<LoadGroup> parts = by_state_dtype(group);
     for (const int64_t batch : request_.batch) {
-      Runner runner(engine, batch);
-      for (const int64_t length : request_.n_prompt) {
-        if (length > 0) prefill(group, engine, runner, {length, batch});
-      }
-      for (const int64_t tokens : request_.n_gen) {
-        if (tokens > 0) decode(group.front(), engine, runner, {tokens, batch});
+      for (const LoadGroup& part : parts) {
+        Runner runner(engine, batch, part.front().opts.state_dtype);
+        for (const int64_t length : request_.n_prompt) {
+          if (length > 0) prefill(part, engine, runner, {length, batch});
+        }
+        for (const int64_t tokens : request_.n_gen) {
+          if (tokens > 0) decode(part.front(), engine, runner, {tokens, batch});
+        }
       }
     }
   }
@@ -195,51 +242,79 @@ class Bench {
         engine.reschedule(setting->opts, setting->resolution);
         runner.prefill(std::min(work.length, setting->opts.chunk_size));
       };
-      contestants.push_back({work.length * work.batch, choose, [&runner, work] { runner.prefill(work.length); }});
+      const double flop =
+          prefill_flop(engine.dims(), engine.model().num_blocks(), work.length, setting->opts.chunk_size);
+      contestants.push_back({work.length * work.batch, choose, [&runner, work] { runner.prefill(work.length); },
+                             static_cast<double>(work.batch) * flop});
     }
-    finish(measure(std::move(measured.rows), contestants));
+    finish(measure(std::move(measured.rows), contestants, prefill_gauges(common.dtype)));
   }
 
   void decode(const BenchSetting& setting, Engine& engine, Runner& runner, const Workload& work) {
     BenchRow common = describe("decode", setting, work.batch);
     common.kernel = setting.resolution.step;
     common.n_gen = work.length;
-    const Contestant steps{work.length * work.batch, [] {}, [&runner, work] { runner.decode(work.length); }};
-    std::vector<BenchRow> rows = measure({std::move(common)}, {steps});
+    const auto weight_bytes = static_cast<double>(bytes_read_per_token(engine.model().weights()));
+    const auto state_bytes = 2 * static_cast<double>(runner.state_bytes());  // read and written
+    const Contestant steps{work.length * work.batch, [] {}, [&runner, work] { runner.decode(work.length); },
+                           static_cast<double>(work.length) * (weight_bytes + state_bytes)};
+    std::vector<BenchRow> rows =
+        measure({std::move(common)}, {steps}, probes_ ? probes_->decode_gauges() : std::vector<Gauge>());
     BenchRow& row = rows.front();
     const double steps_per_second = row.tok_s / static_cast<double>(work.batch);
-    row.weight_gb_s = steps_per_second * static_cast<double>(bytes_read_per_token(engine.model().weights())) / 1e9;
-    row.state_gb_s = steps_per_second * 2 * static_cast<double>(runner.state_bytes()) / 1e9;
+    row.weight_gb_s = steps_per_second * weight_bytes / 1e9;
+    row.state_gb_s = steps_per_second * state_bytes / 1e9;
     finish(std::move(rows));
   }
 
-  [[nodiscard]] std::vector<BenchRow> measure(std::vector<BenchRow> rows,
-                                              const std::vector<Contestant>& contestants) const {
-    const std::vector<Rate> rates = measure_in_turns(contestants, request_.repeats, request_.opts.progress);
+  [[nodiscard]] std::vector<Gauge> prefill_gauges(const std::string& dtype) const {
+    return probes_ ? probes_->prefill_gauges(dtype) : std::vector<Gauge>();
+  }
+
+  [[nodiscard]] std::vector<BenchRow> measure(std::vector<BenchRow> rows, const std::vector<Contestant>& contestants,
+                                              std::vector<Gauge> gauges) const {
+    const auto threads = static_cast<int>(rows.front().threads);
+    reset_peak_resident();
+    const std::vector<Rate> rates =
+        measure_in_turns(contestants, {request_.repeats, request_.opts.progress, threads, std::move(gauges)});
+    const uint64_t probes_bytes = probes_ ? probes_->resident_bytes() : 0;
+    const double peak_mb = static_cast<double>(peak_resident_bytes() - probes_bytes) / 1e6;
     for (size_t i = 0; i < rows.size(); ++i) {
-      rows[i].tok_s = rates[i].median;
-      rows[i].tok_s_min = rates[i].min;
-      rows[i].tok_s_max = rates[i].max;
-      rows[i].peak_mb = peak_resident_mb();
+      const Rate& rate = rates[i];
+      rows[i].tok_s = rate.median;
+      rows[i].tok_s_min = rate.min;
+      rows[i].tok_s_max = rate.max;
+      if (!rate.shares.empty()) rows[i].limit_share = rate.shares[0];
+      if (rate.shares.size() > 1) rows[i].peak_share = rate.shares[1];
+      rows[i].peak_mb = peak_mb;
+      rows[i].repeats = rate.samples;
+      rows[i].rejected = rate.rejected;
     }
     return rows;
   }
 
   void finish(std::vector<BenchRow> rows) {
     for (BenchRow& row : rows) {
+      if (request_.baseline) {
+        const std::optional<double> earlier = request_.baseline->tok_s_of(row);
+        if (earlier) row.ratio = row.tok_s / *earlier;
+      }
+      warn_if_never_steady(row);
       if (on_row_) on_row_(row);
-      finished_.push_back(std::move(row));
+      result_.rows.push_back(std::move(row));
     }
   }
 
   const BenchRequest& request_;
   const std::function<void(const BenchRow&)>& on_row_;
-  std::vector<BenchRow> finished_;
+  BenchResult result_;
+  std::unique_ptr<LimitProbes> probes_;  // with limits only
+  int probes_threads_ = 0;
 };
 
 }  // namespace
 
-std::vector<BenchRow> run_bench(const BenchRequest& request, const std::function<void(const BenchRow&)>& on_row) {
+BenchResult run_bench(const BenchRequest& request, const std::function<void(const BenchRow&)>& on_row) {
   return Bench(request, on_row).run();
 }
 

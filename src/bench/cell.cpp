@@ -7,6 +7,8 @@
 
 #include <algorithm>
 
+#include "src/bench/device_wait.h"
+
 namespace xlstm {
 namespace {
 
@@ -72,7 +74,7 @@ void CellRunner::pass(int64_t rows) {
   spans_.clear();
   for (int64_t slot = 0; slot < work_.batch; ++slot) spans_.push_back({slot, slot * rows, rows});
   kernel_->run({act_, state_.layer(0), spans_, /*may_abandon=*/true});
-  if (!act_.h.is_cpu()) (void)act_.h.select(0, 0).select(0, 0).cpu();  // waits for the device
+  wait_for(act_.h);
 }
 
 }  // namespace xlstm

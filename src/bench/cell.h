@@ -31,6 +31,7 @@ class CellRunner {
   [[nodiscard]] int64_t tokens(int64_t chunk_size) const {
     return work_.length / chunk_size * chunk_size * work_.batch;
   }
+  [[nodiscard]] ThreadPool& pool() { return pool_; }
 
  private:
   void pass(int64_t rows);

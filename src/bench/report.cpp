@@ -13,7 +13,8 @@ using nlohmann::ordered_json;
 
 namespace {
 
-ordered_json number_or_null(const std::optional<int64_t>& number) {
+template <class Number>
+ordered_json number_or_null(const std::optional<Number>& number) {
   return number ? ordered_json(*number) : ordered_json();
 }
 
@@ -24,6 +25,7 @@ ordered_json to_json(const BenchRow& row) {
           {"model", row.model},
           {"device", row.device},
           {"dtype", row.dtype},
+          {"state_dtype", row.state_dtype},
           {"kernel", row.kernel},
           {"n_prompt", row.n_prompt},
           {"n_gen", row.n_gen},
@@ -37,20 +39,35 @@ ordered_json to_json(const BenchRow& row) {
           {"tok_s_max", row.tok_s_max},
           {"weight_gb_s", row.weight_gb_s},
           {"state_gb_s", row.state_gb_s},
-          {"limit_share", nullptr},  // no limit is measured in the run
+          {"limit_share", number_or_null(row.limit_share)},
+          {"peak_share", number_or_null(row.peak_share)},
           {"peak_mb", row.peak_mb},
-          {"repeats", row.repeats}};
+          {"repeats", row.repeats},
+          {"rejected", row.rejected},
+          {"ratio", number_or_null(row.ratio)}};
 }
 
-ordered_json bench_report(const std::vector<BenchRow>& rows) {
+ordered_json to_json(const BenchLimits& limits) {
+  ordered_json json = {{"device", limits.device},
+                       {"threads", number_or_null(limits.threads)},
+                       {"read_gb_s", limits.read_gb_s},
+                       {"copy_gb_s", limits.copy_gb_s},
+                       {"gemm_gflop_s", limits.gemm_gflop_s}};
+  if (!limits.peak_gflop_s.empty()) json["peak_gflop_s"] = limits.peak_gflop_s;
+  if (limits.barrier_ns) json["barrier_ns"] = *limits.barrier_ns;
+  return json;
+}
+
+ordered_json bench_report(const BenchResult& result) {
   ordered_json report;
   report["build"] = {{"version", version()},
                      {"libtorch", libtorch_version()},
                      {"compiler", compiler()},
                      {"instruction_sets", cpu::supported_isas()}};
   report["machine"] = {{"cpu", cpu_name()}, {"cores", available_cores()}};
+  if (result.limits) report["limits"] = to_json(*result.limits);
   report["rows"] = ordered_json::array();
-  for (const BenchRow& row : rows) report["rows"].push_back(to_json(row));
+  for (const BenchRow& row : result.rows) report["rows"].push_back(to_json(row));
   return report;
 }
 

@@ -2,42 +2,103 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 
-#include "xlstm/core/errors.h"
+#include "src/bench/process_figures.h"
 #include "xlstm/core/progress.h"
 #include "xlstm/core/run_status.h"
 #include "xlstm/core/stop.h"
+#include "xlstm/core/thread_pool.h"
 
 namespace xlstm {
+namespace {
 
-Rate summarize(std::vector<double> rates) {
-  XLSTM_ASSERT(!rates.empty());
-  std::sort(rates.begin(), rates.end());
-  const size_t middle = rates.size() / 2;
-  const double median = rates.size() % 2 == 1 ? rates[middle] : (rates[middle - 1] + rates[middle]) / 2;
-  return {median, rates.front(), rates.back()};
+double seconds_of(const std::function<void()>& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  constexpr double kTick = 1e-9;  // a clock too coarse to see the work must not divide by zero
+  return std::max(kTick, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
 }
 
-std::vector<Rate> measure_in_turns(const std::vector<Contestant>& contestants, int64_t repeats, bool show_progress) {
-  using Clock = std::chrono::steady_clock;
+// One contestant's samples so far.
+class Track {
+ public:
+  Track(const Contestant& contestant, const RoundSettings& settings) : contestant_(contestant), settings_(settings) {}
+
+  void warm_up() {
+    const double cold = seconds_of(contestant_.run);
+    if (settings_.gauges.empty() || cold >= kLeastSeconds) return;
+    runs_ = static_cast<int64_t>(std::ceil(kLeastSeconds / seconds_of(contestant_.run)));
+  }
+
+  [[nodiscard]] bool wants_more() const {
+    if (static_cast<int64_t>(samples_.size()) < settings_.repeats) return true;
+    return steady_ < settings_.repeats && static_cast<int64_t>(samples_.size()) < kAttempts * settings_.repeats &&
+           rejected_seconds_ < kMostRejectedSeconds;
+  }
+
+  // Whether the sample counts.
+  bool take_sample() {
+    Sample sample;
+    for (const Gauge& gauge : settings_.gauges) sample.gauges.push_back({gauge(), 0});
+    const CoreTimes before = read_core_times();
+    const double seconds = seconds_of([this] {
+      for (int64_t run = 0; run < runs_; ++run) {
+        throw_if_stopped();
+        contestant_.run();
+      }
+    });
+    if (!settings_.gauges.empty()) {
+      sample.lost_share =
+          lost_share(before, read_core_times(), seconds, std::min(settings_.threads, available_cores()));
+    }
+    for (size_t i = 0; i < settings_.gauges.size(); ++i) sample.gauges[i].after = settings_.gauges[i]();
+    const double runs_per_s = static_cast<double>(runs_) / seconds;
+    sample.tokens_per_s = static_cast<double>(contestant_.tokens) * runs_per_s;
+    sample.work_per_s = contestant_.work * runs_per_s;
+    const bool steady = is_steady(sample);
+    samples_.push_back(std::move(sample));
+    steady_ += steady ? 1 : 0;
+    rejected_seconds_ += steady ? 0 : seconds;
+    return steady;
+  }
+
+  [[nodiscard]] Rate rate() const { return summarize(samples_); }
+
+ private:
+  const Contestant& contestant_;
+  const RoundSettings& settings_;
+  int64_t runs_ = 1;  // of a sample
+  std::vector<Sample> samples_;
+  int64_t steady_ = 0;
+  double rejected_seconds_ = 0;
+};
+
+}  // namespace
+
+std::vector<Rate> measure_in_turns(const std::vector<Contestant>& contestants, const RoundSettings& settings) {
   const auto count = static_cast<int64_t>(contestants.size());
-  Progress progress(RunPhase::kOther, "measuring", count * (repeats + 1), show_progress);
-  std::vector<std::vector<double>> rates(contestants.size());
-  for (int64_t round = 0; round <= repeats; ++round) {
-    for (size_t i = 0; i < contestants.size(); ++i) {
+  Progress progress(RunPhase::kOther, "measuring", count * (settings.repeats + 1), settings.show_progress);
+  std::vector<Track> tracks;
+  for (const Contestant& contestant : contestants) {
+    throw_if_stopped();
+    contestant.prepare();
+    tracks.emplace_back(contestant, settings).warm_up();
+    progress.advance(1);
+  }
+  for (bool more = true; more;) {
+    more = false;
+    for (size_t i = 0; i < tracks.size(); ++i) {
+      if (!tracks[i].wants_more()) continue;
       throw_if_stopped();
-      const Contestant& contestant = contestants[i];
-      if (round == 0 || count > 1) contestant.prepare();
-      const auto start = Clock::now();
-      contestant.run();
-      const double seconds = std::chrono::duration<double>(Clock::now() - start).count();
-      if (round > 0) rates[i].push_back(static_cast<double>(contestant.tokens) / seconds);
-      progress.advance(1);
+      if (count > 1) contestants[i].prepare();
+      if (tracks[i].take_sample()) progress.advance(1);
+      more = more || tracks[i].wants_more();
     }
   }
-  std::vector<Rate> summary;
-  for (std::vector<double>& of_one : rates) summary.push_back(summarize(std::move(of_one)));
-  return summary;
+  std::vector<Rate> rates;
+  for (const Track& track : tracks) rates.push_back(track.rate());
+  return rates;
 }
 
 }  // namespace xlstm

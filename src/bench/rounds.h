@@ -5,26 +5,36 @@
 #include <functional>
 #include <vector>
 
+#include "src/bench/samples.h"
+
 namespace xlstm {
 
 struct Contestant {
   int64_t tokens = 0;             // that one run() processes
   std::function<void()> prepare;  // called before run() when another contestant ran in between; not timed
   std::function<void()> run;
+  double work = 0;  // bytes or FLOP of one run(), as the gauges count
 };
 
-struct Rate {
-  double median = 0;  // tokens per second
-  double min = 0;
-  double max = 0;
+// Measures a rate of the machine per second, in some tens of milliseconds, on as many threads as the contestants use.
+using Gauge = std::function<double()>;
+
+struct RoundSettings {
+  int64_t repeats = 1;
+  bool show_progress = true;  // a bar on stderr
+  int threads = 1;            // of the contestants
+  // With gauges, every sample is measured between two readings of each and is at least kLeastSeconds long (as many runs
+  // as that takes), and one that is not steady is measured again: up to four attempts for each of `repeats`, and no
+  // further ones once kMostRejectedSeconds were spent on samples that were not.
+  std::vector<Gauge> gauges = {};
 };
+inline constexpr double kLeastSeconds = 0.3;
+inline constexpr int64_t kAttempts = 4;
+inline constexpr double kMostRejectedSeconds = 60;
 
-// Times `repeats` runs of each contestant after an untimed one. They take turns: the first run of each, then the second
-// of each, and so on. Throws Stopped between runs. `show_progress`: a bar on stderr.
-[[nodiscard]] std::vector<Rate> measure_in_turns(const std::vector<Contestant>& contestants, int64_t repeats,
-                                                 bool show_progress);
-
-// Rate of one or more measurements.
-[[nodiscard]] Rate summarize(std::vector<double> tokens_per_second);
+// Times `repeats` samples of each contestant after an untimed run. They take turns: the first sample of each, then the
+// second of each, and so on. Throws Stopped between runs.
+[[nodiscard]] std::vector<Rate> measure_in_turns(const std::vector<Contestant>& contestants,
+                                                 const RoundSettings& settings);
 
 }  // namespace xlstm

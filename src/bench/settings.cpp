@@ -6,6 +6,7 @@
 #include "xlstm/config/backend_names.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
+#include "xlstm/model/quantization.h"
 
 namespace xlstm {
 namespace {
@@ -28,9 +29,9 @@ void multiply(std::vector<RuntimeOpts>& all, const std::vector<T>& values, T Run
 void require_few(const BenchRequest& request) {
   constexpr double kMost = 10'000;
   double combinations = 1;
-  for (const size_t size :
-       {request.cell ? 0 : request.dtype.size(), request.threads.size(), request.chunkwise_backend.size(),
-        request.workers.size(), request.heads_per_band.size(), request.chunk_size.size()}) {
+  for (const size_t size : {request.cell ? 0 : request.dtype.size(), request.threads.size(), request.state_dtype.size(),
+                            request.chunkwise_backend.size(), request.workers.size(), request.heads_per_band.size(),
+                            request.chunk_size.size()}) {
     combinations *= static_cast<double>(std::max<size_t>(1, size));
   }
   if (combinations > kMost) {
@@ -46,14 +47,16 @@ std::vector<LoadGroup> expand_settings(const BenchRequest& request) {
   std::vector<RuntimeOpts> all = {request.opts};
   if (!request.cell) multiply(all, request.dtype, &RuntimeOpts::dtype);
   multiply(all, request.threads, &RuntimeOpts::threads);
+  multiply(all, request.state_dtype, &RuntimeOpts::state_dtype);
   multiply(all, request.chunkwise_backend, &RuntimeOpts::chunkwise_backend);
   multiply(all, request.workers, &RuntimeOpts::workers);
   multiply(all, request.heads_per_band, &RuntimeOpts::heads_per_band);
   multiply(all, request.chunk_size, &RuntimeOpts::chunk_size);
 
+  const std::string stored = request.model ? stored_dtype(*request.model) : "";
   std::vector<LoadGroup> groups;
   for (RuntimeOpts& opts : all) {
-    Resolution resolution = resolve(opts);
+    Resolution resolution = resolve(opts, stored);
     const auto same = std::find_if(groups.begin(), groups.end(), [&](const LoadGroup& group) {
       const Resolution& other = group.front().resolution;
       return other.weight_dtype == resolution.weight_dtype && other.threads == resolution.threads;
@@ -62,6 +65,17 @@ std::vector<LoadGroup> expand_settings(const BenchRequest& request) {
     group.push_back({std::move(opts), std::move(resolution)});
   }
   return groups;
+}
+
+std::vector<LoadGroup> by_state_dtype(const LoadGroup& group) {
+  std::vector<LoadGroup> parts;
+  for (const BenchSetting& setting : group) {
+    const auto same = std::find_if(parts.begin(), parts.end(), [&](const LoadGroup& part) {
+      return part.front().opts.state_dtype == setting.opts.state_dtype;
+    });
+    (same == parts.end() ? parts.emplace_back() : *same).push_back(setting);
+  }
+  return parts;
 }
 
 Schedule chunkwise_schedule(const BenchSetting& setting, int64_t num_heads) {

@@ -13,12 +13,15 @@ struct BenchSetting {
   Resolution resolution;
 };
 
-// Settings that one loaded model serves: they differ in scheduling alone. At least one.
+// Settings that one loaded model serves: they differ in scheduling and in the type of the state alone. At least one.
 using LoadGroup = std::vector<BenchSetting>;
 
 // All combinations, in the order of the lists, grouped by weight dtype and threads. A cell has no weights: dtype is
 // then left as it is in the request's opts. Errors of resolve().
 [[nodiscard]] std::vector<LoadGroup> expand_settings(const BenchRequest& request);
+
+// The parts of a group that share a type of the state, and so a state.
+[[nodiscard]] std::vector<LoadGroup> by_state_dtype(const LoadGroup& group);
 
 // The chunkwise kernel of a setting and the settings that it depends on.
 struct Schedule {

@@ -255,6 +255,9 @@ void check_together(const Arguments& arguments) {
   if (arguments.command == "monitor" && arguments.monitor.once + arguments.monitor.json_stream > 1) {
     refuse("output", "one of --once and --json-stream", "both");
   }
+  if (arguments.command == "quantize" && arguments.quantize.output.empty()) {
+    refuse("-o", "a directory to write", "none");
+  }
   if (arguments.command == "perplexity" && arguments.perplexity.file.empty()) refuse("-f", "a file to score", "none");
 }
 

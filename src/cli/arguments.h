@@ -16,11 +16,14 @@ struct BenchArgs {
   std::vector<int64_t> n_gen{128};     // tokens to decode, 0 or more
   std::vector<int64_t> batch{1};       // sequences side by side, 1 or more
   int64_t repeats = 5;
-  bool cell = false;             // measure the chunkwise kernel alone instead of whole prefills
-  std::string output = "table";  // table, csv, json, jsonl, md
+  bool cell = false;                   // measure the chunkwise kernel alone instead of whole prefills
+  bool limits = false;                 // measure the machine's limits too
+  std::optional<std::string> compare;  // a file with earlier results
+  std::string output = "table";        // table, csv, json, jsonl, md
   // Values to go through, a row for each combination; empty: the run's setting.
   std::vector<std::string> chunkwise_backend;
   std::vector<std::string> dtype;
+  std::vector<std::string> state_dtype;
   std::vector<int64_t> chunk_size;
   std::vector<int64_t> heads_per_band;
   std::vector<int64_t> workers;
@@ -70,6 +73,16 @@ struct PerplexityArgs {
   std::optional<int64_t> max_ids;  // ids per document, 1 or more
 };
 
+// What is absent comes from the settings file's "quantize" object, else from the defaults for the bits.
+struct QuantizeArgs {
+  std::string output;                   // the directory to write
+  std::optional<std::string> settings;  // a configuration file with a "quantize" object
+  std::optional<int64_t> bits;          // 8 or 4
+  std::optional<int64_t> group;         // 0 or more
+  std::optional<std::string> scheme;    // symmetric, affine
+  std::optional<bool> verify;
+};
+
 struct Arguments {
   std::string command = "generate";       // or another of commands(), help, version
   std::string text;                       // for help and version: what to print on stdout
@@ -95,6 +108,7 @@ struct Arguments {
   PerplexityArgs perplexity;
   TuneArgs tune;
   MonitorArgs monitor;
+  QuantizeArgs quantize;
 };
 
 // Error kUsage for anything it does not know, with the nearest known flag or command; configuration flags are checked

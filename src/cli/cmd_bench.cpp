@@ -14,11 +14,12 @@ namespace {
 
 using nlohmann::ordered_json;
 
-std::string cell_text(const ordered_json& value) {
+std::string cell_text(const std::string& key, const ordered_json& value) {
   if (value.is_null()) return "";
   if (value.is_string()) return value.get<std::string>();
-  if (value.is_number_float()) return fixed(value.get<double>(), 2);
-  return value.dump();
+  if (!value.is_number_float()) return value.dump();
+  const bool around_one = key == "limit_share" || key == "peak_share" || key == "ratio";
+  return fixed(value.get<double>(), around_one ? 3 : 2);
 }
 
 // As RFC 4180 has it.
@@ -49,12 +50,17 @@ std::vector<Column> table_columns(const BenchArgs& args) {
   }
   std::vector<Column> columns = {{"test", 10},     {"model", 16}, {"dtype", 10}, {"kernel", kernel_width},
                                  {"n_prompt", 10}, {"n_gen", 10}, {"batch", 10}};
+  if (args.state_dtype.size() > 1) columns.push_back({"state_dtype", 12});
   if (args.threads.size() > 1) columns.push_back({"threads", 10});
   if (args.workers.size() > 1) columns.push_back({"workers", 10});
   if (args.heads_per_band.size() > 1) columns.push_back({"heads_per_band", 15});
   if (args.chunk_size.size() > 1) columns.push_back({"chunk_size", 11});
   for (const char* name : {"tok_s", "tok_s_min", "tok_s_max"}) columns.push_back({name, 10});
   columns.push_back({"weight_gb_s", 12});
+  if (args.limits) {
+    for (const char* name : {"limit_share", "peak_share", "rejected"}) columns.push_back({name, 12});
+  }
+  if (args.compare) columns.push_back({"ratio", 8});
   columns.push_back({"peak_mb", 10});
   return columns;
 }
@@ -72,8 +78,8 @@ class Printer {
     first_ = false;
   }
 
-  void finish(const std::vector<BenchRow>& rows) const {
-    if (format_ == "json") print_json(bench_report(rows));
+  void finish(const BenchResult& result) const {
+    if (format_ == "json") print_json(bench_report(result));
   }
 
  private:
@@ -86,7 +92,7 @@ class Printer {
   }
   static std::vector<std::string> values_of(const ordered_json& row, Field field) {
     std::vector<std::string> values;
-    for (const auto& [key, value] : row.items()) values.push_back(field(cell_text(value)));
+    for (const auto& [key, value] : row.items()) values.push_back(field(cell_text(key, value)));
     return values;
   }
 
@@ -107,7 +113,7 @@ class Printer {
     std::string header;
     std::string line;
     for (const Column& column : columns_) {
-      const std::string value = printable(cell_text(row[column.name]));
+      const std::string value = printable(cell_text(column.name, row[column.name]));
       const size_t width = std::max({column.width, column.name.size() + 1, value.size() + 1});
       header += column.name + std::string(width - column.name.size(), ' ');
       line += value + std::string(width - value.size(), ' ');
@@ -131,6 +137,7 @@ Arguments with_single_values(Arguments args) {
   const BenchArgs& bench = args.bench;
   set_single(args, "chunkwise_backend", bench.chunkwise_backend);
   set_single(args, "dtype", bench.dtype);
+  set_single(args, "state_dtype", bench.state_dtype);
   set_single(args, "chunk_size", bench.chunk_size);
   set_single(args, "heads_per_band", bench.heads_per_band);
   set_single(args, "workers", bench.workers);
@@ -165,15 +172,18 @@ ExitCode run_bench_command(const Arguments& args) {
   request.repeats = bench.repeats;
   request.force = args.force;
   request.cell = bench.cell;
+  request.limits = bench.limits;
+  if (bench.compare) request.baseline = Baseline::read(*bench.compare);
   request.chunkwise_backend = bench.chunkwise_backend;
   request.dtype = bench.dtype;
+  request.state_dtype = bench.state_dtype;
   request.chunk_size = bench.chunk_size;
   request.heads_per_band = bench.heads_per_band;
   request.workers = bench.workers;
   request.threads = bench.threads;
   Printer printer(bench);
   const std::filesystem::path name = request.model ? *request.model : std::filesystem::path(request.shape);
-  return watch_run({args, config, resolve(config.opts), name}, [&] {
+  return watch_run({args, config, resolve_run(args, config.opts), name}, [&] {
     printer.finish(run_bench(request, [&](const BenchRow& row) { printer.row(row); }));
     return ExitCode::kOk;
   });

@@ -16,6 +16,7 @@ nlohmann::ordered_json report(const Checkpoint& checkpoint, const CheckpointLayo
                                 {"parameters", parameter_count(layout)},
                                 {"bytes", checkpoint.total_bytes()},
                                 {"tokenizer", checkpoint.has_tokenizer()}};
+  if (layout.config.quantization) out["quantization"] = to_json(*layout.config.quantization);
   out["tensors"] = nlohmann::ordered_json::array();
   for (const std::string& name : checkpoint.names()) {
     const TensorView& tensor = checkpoint.tensor(name);
@@ -42,6 +43,7 @@ void print_table(const Checkpoint& checkpoint, const CheckpointLayout& layout) {
   out += cat(names.size(), " tensors, ", parameter_count(layout), " parameters, ", bytes_text(checkpoint.total_bytes()),
              " in ", checkpoint.files().size(), checkpoint.files().size() == 1 ? " file" : " files",
              ", tokenizer.json ", checkpoint.has_tokenizer() ? "there" : "absent", "\n");
+  if (layout.config.quantization) out += cat("quantized: ", layout.config.quantization->text(), "\n");
   for (const std::string& problem : layout.problems) out += cat("problem: ", problem, "\n");
   if (!layout.problems.empty() || !checkpoint.has_tokenizer()) out += cat(download_hint(checkpoint.dir()), "\n");
   out += layout.problems.empty() ? "complete\n" : cat(layout.problems.size(), " problems\n");

@@ -205,7 +205,7 @@ ExitCode generate_text(const Arguments& args, const RuntimeOpts& opts, Engine en
 
 ExitCode run_generate(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
-  const Resolution resolution = resolve(config.opts);
+  const Resolution resolution = resolve_run(args, config.opts);
   const ModelChoice model = require_model(args);
   require_files(args, config.opts, model);
   const Prompt prompt = read_request(args);

@@ -57,7 +57,8 @@ ordered_json model_info(const ModelChoice& model, const std::string& state_dtype
   return {{"directory", checkpoint.dir().string()},
           {"parameters", parameter_count(layout)},
           {"bytes", checkpoint.total_bytes()},
-          {"stored_dtype", c.dtype},
+          {"stored_dtype", c.quantization ? c.quantization->dtype() : c.dtype},
+          {"quantization", c.quantization ? ordered_json(c.quantization->text()) : ordered_json()},
           {"blocks", c.num_blocks},
           {"embedding_dim", c.embedding_dim},
           {"heads", c.num_heads},
@@ -109,7 +110,7 @@ std::string as_text(const ordered_json& info) {
 
 ExitCode run_info(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
-  const Resolution resolution = resolve(config.opts);
+  const Resolution resolution = resolve_run(args, config.opts);
   const std::optional<ModelChoice> model = find_model(args);
   ordered_json info;
   info["build"] = build_info();

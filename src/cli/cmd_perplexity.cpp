@@ -114,7 +114,7 @@ std::vector<DocumentScore> score(Engine& engine, const std::vector<std::vector<i
 ExitCode run_perplexity(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
   const std::string text = read_text(args.perplexity.file);
-  const Resolution resolution = resolve(config.opts);
+  const Resolution resolution = resolve_run(args, config.opts);
   const std::filesystem::path directory = require_model(args).directory;
   return watch_run({args, config, resolution, directory}, [&] {
     EngineSettings settings;

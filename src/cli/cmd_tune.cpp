@@ -203,7 +203,8 @@ ExitCode run_tune(const Arguments& given) {
     log::info(cat(*args.tune.settings, ": --settings reads its \"optimizer\" only; --config takes ", join(left, ", ")));
   }
   request.opts = config.opts;
-  request.resolution = resolve(config.opts);
+  request.resolution = resolve_run(args, config.opts);
+  request.opts.dtype = request.resolution.weight_dtype;  // candidates are resolved without looking at the checkpoint
   request.settings.backend = short_backend(request.resolution.chunkwise);
   request.model = model_of(args);
   request.force = args.force;

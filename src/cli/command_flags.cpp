@@ -21,6 +21,7 @@ constexpr std::array kCommands = {
     Command{"tune", "[flags]", "search the scheduling settings that are fastest here"},
     Command{"perplexity", "-f FILE [flags]", "negative log-likelihood and perplexity of a text"},
     Command{"tokenize", "[flags]", "text to token ids, or ids to text"},
+    Command{"quantize", "-o DIR [flags]", "write an int8 or int4 checkpoint made of a float one"},
     Command{"check", "[DIR] [flags]", "list a checkpoint's tensors and what is missing, without loading weights"},
     Command{"monitor", "[flags]", "watch the running xlstm_generate processes of this user"},
 };
@@ -199,6 +200,12 @@ constexpr std::array kFlags = {
     CommandFlag{"--cell", "", "bench", kCommand,
                 "prefill rows measure the chunkwise kernel alone, on one block; nothing is decoded",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.cell = is_on(v, s); }},
+    CommandFlag{"--limits", "", "bench", kCommand,
+                "measure what the machine can do at most, around every sample too, and each row's share of it",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.limits = is_on(v, s); }},
+    CommandFlag{"--compare", "FILE", "bench", kCommand,
+                "earlier results (-o json or jsonl): each row's speed as a ratio to theirs",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.compare = non_empty(v, s); }},
     CommandFlag{"--chunkwise-backend", "LIST", "bench", kCommand, "prefill kernels side by side, a row each",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.bench.chunkwise_backend = option_texts("chunkwise_backend", v, s);
@@ -206,6 +213,10 @@ constexpr std::array kFlags = {
     CommandFlag{
         "--dtype", "LIST", "bench", kCommand, "weight types side by side",
         [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.dtype = option_texts("dtype", v, s); }},
+    CommandFlag{"--state-dtype", "LIST", "bench", kCommand, "types of the state C and n, side by side",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.bench.state_dtype = option_texts("state_dtype", v, s);
+                }},
     CommandFlag{"--chunk-size", "LIST", "bench", kCommand, "tokens per chunk, side by side",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.bench.chunk_size = option_integers("chunk_size", v, s);
@@ -297,6 +308,27 @@ constexpr std::array kFlags = {
     CommandFlag{"--resume", "DIR", "tune", kCommand, "go on with an interrupted run in its folder",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.tune.resume = non_empty(v, s); }},
 
+    CommandFlag{"-o,--output", "DIR", "quantize", kCommand, "the checkpoint directory to write: new or empty",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.quantize.output = non_empty(v, s); }},
+    CommandFlag{"--bits", "N", "quantize", kCommand, "8 or 4 [default 8]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.quantize.bits = parse_integer(one_of("8 4", v, s), s, "8 or 4");
+                }},
+    CommandFlag{"--group", "N", "quantize", kCommand,
+                "columns that share a scale, a multiple of 32; 0: all of a row [default 0 for 8 bits, 32 for 4]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.quantize.group = integer_from(v.back(), {0, kNoBound}, s);
+                }},
+    CommandFlag{"--scheme", "NAME", "quantize", kCommand, "symmetric, or affine for 4 bits [default affine there]",
+                [](Arguments& a, const Values& v, const ValueSource& s) {
+                  a.quantize.scheme = one_of("symmetric affine", v, s);
+                }},
+    CommandFlag{"--verify", "", "quantize", kCommand, "read the result back and compare it [default on]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.quantize.verify = is_on(v, s); }},
+    CommandFlag{"--settings", "FILE", "quantize", kCommand,
+                "a configuration file whose \"quantize\" object sets the above",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.quantize.settings = non_empty(v, s); }},
+
     CommandFlag{"--once", "", "monitor", kCommand, "print one table and exit",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.monitor.once = is_on(v, s); }},
     CommandFlag{"--json-stream", "", "monitor", kCommand, "print a JSON object per look, one a line",
@@ -312,7 +344,7 @@ constexpr std::array kFlags = {
                   a.monitor.sort = one_of("pid model phase tok_s memory", v, s);
                 }},
 
-    CommandFlag{"--json", "", "info selftest perplexity check monitor", kCommand, "print one JSON object",
+    CommandFlag{"--json", "", "info selftest perplexity check monitor quantize", kCommand, "print one JSON object",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.json = is_on(v, s); }},
 
     CommandFlag{"--profile", "NAME", "*", kConfiguration, "settings of NAME.json in the configs directory",

@@ -15,6 +15,7 @@ ExitCode run_tokenize(const Arguments& args);
 ExitCode run_check(const Arguments& args);
 ExitCode run_tune(const Arguments& args);
 ExitCode run_monitor(const Arguments& args);
+ExitCode run_quantize(const Arguments& args);
 
 // --print-effective-config
 ExitCode print_effective_config(const Arguments& args);

@@ -13,7 +13,7 @@ ExitCode print_effective_config(const Arguments& args) {
   nlohmann::ordered_json resolved;
   std::optional<Error> unavailable;
   try {
-    const Resolution r = resolve(config.opts);
+    const Resolution r = resolve_run(args, config.opts);
     resolved = {{"device", r.device},     {"dtype", r.weight_dtype}, {"ops_backend", r.ops}, {"chunkwise", r.chunkwise},
                 {"sequence", r.sequence}, {"step", r.step},          {"threads", r.threads}, {"workers", r.workers}};
   } catch (const Error& error) {

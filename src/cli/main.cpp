@@ -39,6 +39,7 @@ ExitCode run_command(const xlstm::Arguments& args) {
   if (args.command == "check") return xlstm::run_check(args);
   if (args.command == "tune") return xlstm::run_tune(args);
   if (args.command == "monitor") return xlstm::run_monitor(args);
+  if (args.command == "quantize") return xlstm::run_quantize(args);
   xlstm::fail(ExitCode::kInternal, "command", "dispatch", "a known command", args.command);
 }
 

@@ -106,6 +106,12 @@ ModelConfig read_model_config(const fs::path& directory) {
   return parse_model_config(read_checkpoint_config(directory), (directory / "config.json").string());
 }
 
+Resolution resolve_run(const Arguments& args, const RuntimeOpts& opts) {
+  const bool synthetic = !args.bench.shape.empty();
+  const std::optional<ModelChoice> model = synthetic ? std::nullopt : find_model(args);
+  return resolve(opts, model ? stored_dtype(model->directory) : "");
+}
+
 EffectiveConfig effective_config(const Arguments& args) {
   LayerRequest request = args.layers;
   request.resolve_device = pick_device;

@@ -10,6 +10,7 @@
 #include "src/cli/arguments.h"
 #include "xlstm/config/layers.h"
 #include "xlstm/model/model_config.h"
+#include "xlstm/registry/registry.h"
 
 namespace xlstm {
 
@@ -24,6 +25,9 @@ struct ModelChoice {
 
 // config.json of a checkpoint directory, without its tensors. Error kCheckpoint.
 [[nodiscard]] ModelConfig read_model_config(const std::filesystem::path& directory);
+
+// What will run with these settings: a quantized checkpoint decides what the weight type `auto` is.
+[[nodiscard]] Resolution resolve_run(const Arguments& args, const RuntimeOpts& opts);
 
 // Merges the layers for this run. Does not touch the log.
 [[nodiscard]] EffectiveConfig effective_config(const Arguments& args);

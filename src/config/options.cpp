@@ -20,7 +20,7 @@ constexpr std::array kOptions = {
     Option{"device", TextOption{&Opts::device, "auto|cpu|cuda|cuda:N|mps"}, kDevice, "DEVICE",
            "where to run; auto: mps, then cuda, then cpu, among those present"},
     Option{"dtype", TextOption{&Opts::dtype, "auto|float32|bfloat16|float16|int8|int4"}, kDevice, "TYPE",
-           "weights at run time; auto: bfloat16; int8 and int4 have no kernels in this version"},
+           "weights at run time; auto: a quantized checkpoint as it is, else bfloat16"},
     Option{"state_dtype", TextOption{&Opts::state_dtype, "float32|bfloat16"}, kDevice, "TYPE",
            "the states C and n; m and the gates are always float32"},
     Option{"ops_backend", TextOption{&Opts::ops_backend, "auto|native|cpu|cuda|metal"}, kDevice, "NAME",

@@ -32,10 +32,34 @@ std::string model_name() {
 #endif
 }
 
+// The builtins ask the processor and, by XGETBV, the system.
+#if defined(__x86_64__)
+bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
 }  // namespace
 
 std::string cpu_name() {
   return cat(model_name(), ", ", available_cores(), " cores");
+}
+
+bool has_avx512_bf16() {
+#if defined(__x86_64__)
+  return has_avx512() && __builtin_cpu_supports("avx512bf16");
+#else
+  return false;
+#endif
+}
+
+bool has_avx512_vnni() {
+#if defined(__x86_64__)
+  return has_avx512() && __builtin_cpu_supports("avx512vnni");
+#else
+  return false;
+#endif
 }
 
 }  // namespace xlstm

@@ -44,7 +44,7 @@ void remove_emergency_files() noexcept {
   // Later files first: a temporary file is registered behind the one that it shall replace, and must be gone before it,
   // or another thread may still put it in place.
   for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
-    if (slot->state.load() == SlotState::kReady) ::unlink(slot->path.data());
+    if (slot->state.load() == SlotState::kReady && ::unlink(slot->path.data()) != 0) ::rmdir(slot->path.data());
   }
 }
 

@@ -159,6 +159,20 @@ void AtomicFile::write(const void* data, size_t size) {
   }
 }
 
+void AtomicFile::write_at(uint64_t offset, const void* data, size_t size) {
+  const char* next = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t n = ::pwrite(fd_, next, size, static_cast<off_t>(offset));
+    if (n < 0) {
+      if (errno == EINTR) continue;
+      fail(ExitCode::kOutput, "output file", path_.string(), "room to write", std::strerror(errno));
+    }
+    next += n;
+    offset += static_cast<uint64_t>(n);
+    size -= static_cast<size_t>(n);
+  }
+}
+
 void AtomicFile::commit() {
   int flushed = -1;
   while ((flushed = ::fsync(fd_)) != 0 && errno == EINTR) continue;

@@ -121,6 +121,41 @@ class HeaderParser {
   std::span<const std::byte> data_;
 };
 
+uint64_t byte_count(const TensorHeader& tensor) {
+  const int64_t elements = element_count(tensor.shape);
+  XLSTM_ASSERT(elements >= 0);
+  return static_cast<uint64_t>(elements) * dtype_size(tensor.dtype);
+}
+
+// What precedes the data, and the order of the tensors in it.
+struct FileLayout {
+  std::string start;
+  std::vector<size_t> order;
+};
+
+FileLayout lay_out(const std::vector<TensorHeader>& tensors, const std::map<std::string, std::string>& metadata) {
+  FileLayout layout;
+  for (size_t i = 0; i < tensors.size(); ++i) layout.order.push_back(i);
+  std::stable_sort(layout.order.begin(), layout.order.end(),
+                   [&](size_t a, size_t b) { return dtype_size(tensors[a].dtype) > dtype_size(tensors[b].dtype); });
+  nlohmann::ordered_json header = nlohmann::ordered_json::object();
+  if (!metadata.empty()) header["__metadata__"] = metadata;
+  uint64_t offset = 0;
+  for (const size_t i : layout.order) {
+    const TensorHeader& tensor = tensors[i];
+    XLSTM_ASSERT(!header.contains(tensor.name));
+    const uint64_t end = offset + byte_count(tensor);
+    header[tensor.name] = {
+        {"dtype", std::string(dtype_name(tensor.dtype))}, {"shape", tensor.shape}, {"data_offsets", {offset, end}}};
+    offset = end;
+  }
+  std::string text = header.dump();
+  text.append((8 - text.size() % 8) % 8, ' ');
+  for (int i = 0; i < 8; ++i) layout.start += static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i) & 0xff);
+  layout.start += text;
+  return layout;
+}
+
 }  // namespace
 
 int64_t element_count(const std::vector<int64_t>& shape) {
@@ -229,32 +264,39 @@ void SafetensorsWriter::set_metadata(const std::string& key, std::string value) 
 }
 
 void SafetensorsWriter::write(const std::filesystem::path& path) const {
-  std::vector<const TensorView*> order;
-  for (const TensorView& tensor : tensors_) order.push_back(&tensor);
-  std::stable_sort(order.begin(), order.end(), [](const TensorView* a, const TensorView* b) {
-    return dtype_size(a->dtype) > dtype_size(b->dtype);
-  });
-
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata_.empty()) header["__metadata__"] = metadata_;
-  uint64_t offset = 0;
-  for (const TensorView* tensor : order) {
-    XLSTM_ASSERT(!header.contains(tensor->name));
-    header[tensor->name] = {{"dtype", std::string(dtype_name(tensor->dtype))},
-                            {"shape", tensor->shape},
-                            {"data_offsets", {offset, offset + tensor->bytes.size()}}};
-    offset += tensor->bytes.size();
-  }
-  std::string text = header.dump();
-  text.append((8 - text.size() % 8) % 8, ' ');
-  std::string length;
-  for (int i = 0; i < 8; ++i) length += static_cast<char>(static_cast<uint64_t>(text.size()) >> (8 * i) & 0xff);
-
+  std::vector<TensorHeader> headers;
+  for (const TensorView& tensor : tensors_) headers.push_back({tensor.name, tensor.dtype, tensor.shape});
+  const FileLayout layout = lay_out(headers, metadata_);
   AtomicFile file(path);
-  file.write(length);
-  file.write(text);
-  for (const TensorView* tensor : order) file.write(tensor->bytes.data(), tensor->bytes.size());
+  file.write(layout.start);
+  for (const size_t i : layout.order) file.write(tensors_[i].bytes.data(), tensors_[i].bytes.size());
   file.commit();
+}
+
+SafetensorsStream::SafetensorsStream(const std::filesystem::path& path, const std::vector<TensorHeader>& tensors)
+    : file_(path) {
+  const FileLayout layout = lay_out(tensors, {});
+  file_.write(layout.start);
+  uint64_t begin = layout.start.size();
+  for (const size_t i : layout.order) {
+    const uint64_t size = byte_count(tensors[i]);
+    places_[tensors[i].name] = {begin, size};
+    begin += size;
+  }
+  missing_ = begin - layout.start.size();
+}
+
+void SafetensorsStream::write(const std::string& tensor, uint64_t offset, std::span<const std::byte> bytes) {
+  const auto place = places_.find(tensor);
+  XLSTM_ASSERT(place != places_.end() && bytes.size() <= place->second.size);
+  XLSTM_ASSERT(offset <= place->second.size - bytes.size() && bytes.size() <= missing_);
+  file_.write_at(place->second.begin + offset, bytes.data(), bytes.size());
+  missing_ -= bytes.size();
+}
+
+void SafetensorsStream::commit() {
+  XLSTM_ASSERT(missing_ == 0);
+  file_.commit();
 }
 
 }  // namespace xlstm

@@ -29,6 +29,13 @@ std::string config_dtype(DType dtype) {
   }
 }
 
+// "X.weight" with another last word.
+std::string beside(const std::string& source, std::string_view word) {
+  constexpr std::string_view kWeight = "weight";
+  XLSTM_ASSERT(source.ends_with(kWeight));
+  return source.substr(0, source.size() - kWeight.size()).append(word);
+}
+
 // "blocks.12.rest" behind the prefix gives 12; nullopt for other names and for numbers in another spelling.
 std::optional<int64_t> block_index(std::string_view name, std::string_view prefix) {
   if (!name.starts_with(prefix)) return std::nullopt;
@@ -58,7 +65,8 @@ class Resolver {
   CheckpointLayout resolve() {
     take_dimensions();
     const Shape e = {out_.config.embedding_dim};
-    out_.embedding = weight({{prefix_ + "embeddings", prefix_ + "embedding"}, out_.config.vocab_size});
+    out_.embedding = required({{{prefix_ + "embeddings", prefix_ + "embedding"}, out_.config.vocab_size}}, ".weight",
+                              out_.config.embedding_dim);
     resolve_blocks();
     resolve_out_norm();
     resolve_head();
@@ -89,6 +97,8 @@ class Resolver {
   std::optional<int64_t> size_of(const std::string& name, size_t rank, size_t axis, int64_t divisor = 1) const {
     const TensorView* view = checkpoint_.find(name + ".weight");
     if (view == nullptr || view->shape.size() != rank || view->bytes.empty()) return std::nullopt;
+    // A byte of int4 codes is two columns, or one and padding.
+    if (axis == 1 && view->dtype == DType::U8) return std::nullopt;
     if (view->shape[axis] % divisor != 0) return std::nullopt;
     return view->shape[axis] / divisor;
   }
@@ -151,13 +161,35 @@ class Resolver {
     return checkpoint_.find(name);
   }
 
-  void check(const TensorView& view, const Shape& shape) {
-    const std::string what = cat("tensor ", view.name);
-    const std::filesystem::path& file = checkpoint_.file_of(view.name);
-    if (view.shape != shape) problem(what, file, cat("shape ", shape_text(shape)), shape_text(view.shape));
-    if (view.dtype != DType::F32 && view.dtype != DType::BF16 && view.dtype != DType::F16) {
-      problem(what, file, "F32, BF16 or F16", dtype_name(view.dtype));
+  // Takes a tensor of this shape and one of these types; reports what is wrong with it. False if it is not there.
+  bool take_checked(const std::string& name, const Shape& shape, std::initializer_list<DType> types) {
+    const TensorView* view = take(name);
+    if (view == nullptr) {
+      problem(cat("tensor ", name), checkpoint_.dir(), cat("shape ", shape_text(shape)), "no such tensor");
+      return false;
     }
+    const std::string what = cat("tensor ", name);
+    const std::filesystem::path& file = checkpoint_.file_of(name);
+    if (view->shape != shape) problem(what, file, cat("shape ", shape_text(shape)), shape_text(view->shape));
+    if (std::find(types.begin(), types.end(), view->dtype) == types.end()) {
+      const bool floats = types.size() > 1;
+      problem(what, file, floats ? "F32, BF16 or F16" : dtype_name(*types.begin()), dtype_name(view->dtype));
+    }
+    return true;
+  }
+
+  bool take_floats(const std::string& name, const Shape& shape) {
+    return take_checked(name, shape, {DType::F32, DType::BF16, DType::F16});
+  }
+
+  bool take_codes(const std::string& name, const Shape& shape, const MatrixFormat& format) {
+    const bool int4 = format.format == WeightFormat::kInt4;
+    const Shape per_group = {shape[0], groups_per_row(format, shape[1])};
+    const bool there =
+        take_checked(name, {shape[0], row_bytes(format.format, shape[1])}, {int4 ? DType::U8 : DType::I8});
+    const bool scaled = take_checked(scale_name(name), per_group, {DType::F16});
+    const bool shifted = !int4 || take_checked(zero_name(name), per_group, {DType::U8});
+    return there && scaled && shifted;
   }
 
   // The first of a part's names that the checkpoint has with this suffix, else the current name.
@@ -168,28 +200,28 @@ class Resolver {
     return part.names.front() + suffix;
   }
 
-  // Concatenates parts; `columns` absent: a vector.
-  Parameter required(const std::vector<Part>& parts, const char* suffix, std::optional<int64_t> columns) {
+  // Concatenates parts; `columns` absent: a vector; `codes`: the format of a quantized matrix.
+  Parameter required(const std::vector<Part>& parts, const char* suffix, std::optional<int64_t> columns,
+                     const std::optional<MatrixFormat>& codes = {}) {
     Parameter parameter;
+    parameter.quantized = codes;
     int64_t rows = 0;
     for (const Part& part : parts) {
       const std::string name = pick(part, suffix);
       const Shape shape = columns ? Shape{part.rows, *columns} : Shape{part.rows};
       rows += part.rows;
-      const TensorView* view = take(name);
-      if (view == nullptr) {
-        problem(cat("tensor ", name), checkpoint_.dir(), cat("shape ", shape_text(shape)), "no such tensor");
-        continue;
-      }
-      check(*view, shape);
-      parameter.sources.push_back(name);
+      if (codes ? take_codes(name, shape, *codes) : take_floats(name, shape)) parameter.sources.push_back(name);
     }
     if (parameter.present()) parameter.shape = columns ? Shape{rows, *columns} : Shape{rows};
     return parameter;
   }
 
-  // A matrix over the embedding, the usual case.
-  Parameter weight(const Part& part) { return required({part}, ".weight", out_.config.embedding_dim); }
+  // A matrix of a block, quantized if config.json says so.
+  Parameter matrix_of(const std::vector<Part>& parts, int64_t columns) {
+    std::optional<MatrixFormat> codes;
+    if (out_.config.quantization) codes = out_.config.quantization->matrices();
+    return required(parts, ".weight", columns, codes);
+  }
 
   // Biases must be there if config.json says use_bias, and must not be if it does not.
   Parameter bias(const std::vector<Part>& parts) {
@@ -216,7 +248,7 @@ class Resolver {
       bias_of = bias({{{name}, size}});
     };
     const auto matrix = [&](const std::vector<Part>& parts, int64_t columns, Parameter& w, Parameter& bias_of) {
-      w = required(parts, ".weight", columns);
+      w = matrix_of(parts, columns);
       bias_of = bias(parts);
     };
 
@@ -234,14 +266,14 @@ class Resolver {
     p.gates_bias = required(gates, ".bias", std::nullopt);
 
     vector(layer + "multihead_norm", c.v_dim, p.multihead_norm, p.multihead_norm_bias);
-    p.out_proj = required({{{layer + "out_proj"}, c.embedding_dim}}, ".weight", c.v_dim);
+    p.out_proj = matrix_of({{{layer + "out_proj"}, c.embedding_dim}}, c.v_dim);
     p.out_proj_bias = bias({{{layer + "out_proj"}, c.embedding_dim}});
 
     vector(b + "norm_ffn", c.embedding_dim, p.norm_ffn, p.norm_ffn_bias);
     std::vector<Part> gate_up = {{{b + "ffn.proj_up_gate"}, c.ffn_dim}, {{b + "ffn.proj_up"}, c.ffn_dim}};
     if (exists(b + "ffn.proj_up_gate_z")) gate_up = {{{b + "ffn.proj_up_gate_z"}, 2 * c.ffn_dim}};
     matrix(gate_up, c.embedding_dim, p.ffn_gate_up, p.ffn_gate_up_bias);
-    p.ffn_down = required({{{b + "ffn.proj_down"}, c.embedding_dim}}, ".weight", c.ffn_dim);
+    p.ffn_down = matrix_of({{{b + "ffn.proj_down"}, c.embedding_dim}}, c.ffn_dim);
     p.ffn_down_bias = bias({{{b + "ffn.proj_down"}, c.embedding_dim}});
     return p;
   }
@@ -290,7 +322,9 @@ class Resolver {
 
   void resolve_head() {
     if (exists("lm_head") || !out_.config.tie_word_embeddings) {
-      out_.head = weight({{"lm_head"}, out_.config.vocab_size});
+      std::optional<MatrixFormat> codes;
+      if (out_.config.quantization) codes = out_.config.quantization->head();
+      out_.head = required({{{"lm_head"}, out_.config.vocab_size}}, ".weight", out_.config.embedding_dim, codes);
     } else {
       out_.head_is_embedding = true;
     }
@@ -305,28 +339,37 @@ class Resolver {
 struct BlockField {
   const char* name;
   Parameter BlockParameters::*field;
+  ParameterRole role = ParameterRole::kVector;
 };
 
 constexpr std::array<BlockField, 16> kBlockFields = {{
     {"norm_mlstm", &BlockParameters::norm_mlstm},
     {"norm_mlstm_bias", &BlockParameters::norm_mlstm_bias},
-    {"qkvo", &BlockParameters::qkvo},
+    {"qkvo", &BlockParameters::qkvo, ParameterRole::kMatrix},
     {"qkvo_bias", &BlockParameters::qkvo_bias},
-    {"gates", &BlockParameters::gates},
+    {"gates", &BlockParameters::gates, ParameterRole::kGates},
     {"gates_bias", &BlockParameters::gates_bias},
     {"multihead_norm", &BlockParameters::multihead_norm},
     {"multihead_norm_bias", &BlockParameters::multihead_norm_bias},
-    {"out_proj", &BlockParameters::out_proj},
+    {"out_proj", &BlockParameters::out_proj, ParameterRole::kMatrix},
     {"out_proj_bias", &BlockParameters::out_proj_bias},
     {"norm_ffn", &BlockParameters::norm_ffn},
     {"norm_ffn_bias", &BlockParameters::norm_ffn_bias},
-    {"ffn_gate_up", &BlockParameters::ffn_gate_up},
+    {"ffn_gate_up", &BlockParameters::ffn_gate_up, ParameterRole::kMatrix},
     {"ffn_gate_up_bias", &BlockParameters::ffn_gate_up_bias},
-    {"ffn_down", &BlockParameters::ffn_down},
+    {"ffn_down", &BlockParameters::ffn_down, ParameterRole::kMatrix},
     {"ffn_down_bias", &BlockParameters::ffn_down_bias},
 }};
 
 }  // namespace
+
+std::string scale_name(const std::string& source) {
+  return beside(source, "scale");
+}
+
+std::string zero_name(const std::string& source) {
+  return beside(source, "zero");
+}
 
 CheckpointLayout resolve_layout(const Checkpoint& checkpoint) {
   return Resolver(checkpoint).resolve();
@@ -342,16 +385,16 @@ void require_complete(const CheckpointLayout& layout, const std::string& where) 
 
 std::vector<NamedParameter> list_parameters(const CheckpointLayout& layout) {
   std::vector<NamedParameter> out;
-  const auto add = [&](std::string name, const Parameter& parameter) {
-    if (parameter.present()) out.push_back({std::move(name), &parameter});
+  const auto add = [&](std::string name, const Parameter& parameter, ParameterRole role) {
+    if (parameter.present()) out.push_back({std::move(name), &parameter, role});
   };
-  add("embedding", layout.embedding);
+  add("embedding", layout.embedding, ParameterRole::kEmbedding);
   for (size_t i = 0; i < layout.blocks.size(); ++i) {
-    for (const BlockField& f : kBlockFields) add(cat("blocks.", i, ".", f.name), layout.blocks[i].*f.field);
+    for (const BlockField& f : kBlockFields) add(cat("blocks.", i, ".", f.name), layout.blocks[i].*f.field, f.role);
   }
-  add("out_norm", layout.out_norm);
-  add("out_norm_bias", layout.out_norm_bias);
-  add("head", layout.head);
+  add("out_norm", layout.out_norm, ParameterRole::kVector);
+  add("out_norm_bias", layout.out_norm_bias, ParameterRole::kVector);
+  add("head", layout.head, ParameterRole::kHead);
   return out;
 }
 

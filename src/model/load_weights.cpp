@@ -1,21 +1,26 @@
 #include "xlstm/model/load_weights.h"
 
 #include <ATen/ATen.h>
-#include <ATen/CPUGeneratorImpl.h>
 
-#include <cmath>
+#include <algorithm>
 #include <cstring>
 #include <utility>
+#include <vector>
 
+#include "src/model/empty_linear.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/progress.h"
 #include "xlstm/core/run_status.h"
 #include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 #include "xlstm/io/half.h"
+#include "xlstm/model/quantize.h"
 
 namespace xlstm {
 namespace {
+
+// Of a source between two looks at the stop request and two drawings of the progress bar.
+constexpr int64_t kBlockBytes = int64_t{32} << 20;
 
 at::ScalarType scalar_type(DType dtype, const std::string& tensor) {
   switch (dtype) {
@@ -26,11 +31,23 @@ at::ScalarType scalar_type(DType dtype, const std::string& tensor) {
   }
 }
 
-std::span<const std::byte> bytes_of(const at::Tensor& contiguous) {
-  return {static_cast<const std::byte*>(contiguous.const_data_ptr()), contiguous.nbytes()};
+const char* format_name(WeightFormat format) {
+  return format == WeightFormat::kFloat16 ? "float16" : format == WeightFormat::kBfloat16 ? "bfloat16" : "float32";
 }
 
-// Reads logical parameters into tensors of their final dtype.
+std::byte* row_pointer(const at::Tensor& contiguous, int64_t row) {
+  return static_cast<std::byte*>(contiguous.mutable_data_ptr()) +
+         row * contiguous.stride(0) * static_cast<int64_t>(contiguous.element_size());
+}
+
+// Scales and zero points of a stored matrix, copied because the file may not align them, and its codes in the file.
+struct StoredMatrix {
+  std::vector<uint16_t> scale;
+  std::vector<uint8_t> zero;
+  ConstQuantizedRows rows;
+};
+
+// Reads logical parameters into tensors of their final format.
 class Loader {
  public:
   Loader(const Checkpoint& checkpoint, const DeviceOps& ops, const LoadOptions& options)
@@ -39,44 +56,171 @@ class Loader {
         options_(options),
         progress_(RunPhase::kLoad, "loading", static_cast<int64_t>(checkpoint.total_bytes()), options.progress) {}
 
-  // A vector or the gate projection: float32, placed on the device. Undefined when the parameter is absent.
+  // A vector: float32, placed on the device. Undefined when the parameter is absent.
   at::Tensor vector(const Parameter& parameter) {
-    return parameter.sources.empty() ? at::Tensor() : ops_.place(read(parameter, at::kFloat));
+    return parameter.present() ? ops_.place(floats(parameter, WeightFormat::kFloat32)) : at::Tensor();
   }
 
-  at::Tensor table(const Parameter& parameter) { return ops_.place(read(parameter, options_.dtype)); }
+  at::Tensor table(const Parameter& parameter) { return ops_.place(floats(parameter, options_.formats.embedding)); }
 
   Norm norm(const Parameter& weight, const Parameter& bias) { return {vector(weight), vector(bias)}; }
 
-  Linear matrix(const Parameter& weight, const Parameter& bias, at::ScalarType dtype) {
-    Linear linear{weight.shape.at(0), weight.shape.at(1), read(weight, dtype), {}};
-    if (!bias.sources.empty()) linear.bias = read(bias, at::kFloat);
+  Linear gates(const Parameter& weight, const Parameter& bias) { return pack(weight, bias, {}, RowOrder::kPlain); }
+
+  Linear matrix(const Parameter& weight, const Parameter& bias, RowOrder order = RowOrder::kPlain) {
+    return pack(weight, bias, options_.formats.matrices, order);
+  }
+
+  // `table`: the loaded embedding, whose memory a tied head of floats shares where the device multiplies with it as it
+  // is.
+  Linear head(const CheckpointLayout& layout, const at::Tensor& table) {
+    const MatrixFormat& format = options_.formats.head;
+    if (!layout.head_is_embedding) return pack(layout.head, {}, format, RowOrder::kPlain);
+    if (is_quantized(format.format)) return pack(layout.embedding, {}, format, RowOrder::kPlain);
+    Linear linear;
+    linear.out = table.size(0);
+    linear.in = table.size(1);
+    linear.format = format.format;
+    linear.weight = table;
     return ops_.pack(std::move(linear));
   }
-  Linear matrix(const Parameter& weight, const Parameter& bias) { return matrix(weight, bias, options_.dtype); }
 
  private:
-  at::Tensor read(const Parameter& parameter, at::ScalarType dtype) {
-    throw_if_stopped();
-    at::Tensor target = at::empty(parameter.shape, dtype);
+  Linear pack(const Parameter& weight, const Parameter& bias, const MatrixFormat& format, RowOrder order) {
+    Linear linear = empty_linear(format, weight.shape.at(0), weight.shape.at(1));
+    if (is_quantized(format.format)) {
+      fill_codes(weight, linear);
+    } else {
+      fill_floats(weight, linear.weight, format.format);
+    }
+    if (bias.present()) linear.bias = floats(bias, WeightFormat::kFloat32);
+    return ops_.pack(std::move(linear), order);
+  }
+
+  at::Tensor floats(const Parameter& parameter, WeightFormat format) {
+    at::Tensor target = at::empty(parameter.shape, torch_type(format));
+    fill_floats(parameter, target, format);
+    return target;
+  }
+
+  // Calls fill(source tensor, its first row in the parameter) for every source.
+  template <class Fill>
+  void for_each_source(const Parameter& parameter, Fill fill) {
     int64_t row = 0;
     for (const std::string& name : parameter.sources) {
+      throw_if_stopped();
       const TensorView& source = checkpoint_.tensor(name);
-      require_finite(source);
-      at::Tensor rows = target.narrow(0, row, source.shape.at(0));
-      rows.copy_(wrap(source));
-      // A narrower type may round a large value to infinity.
-      const bool narrower = dtype != at::kFloat && dtype != scalar_type(source.dtype, name);
-      if (narrower && first_non_finite(dtype == at::kHalf ? DType::F16 : DType::BF16, bytes_of(rows))) {
-        fail(ExitCode::kCheckpoint, cat("tensor ", name), checkpoint_.dir().string(),
-             cat("values within the range of ", dtype == at::kHalf ? "float16" : "bfloat16"),
-             "a larger one; use a wider --dtype");
-      }
+      fill(source, row);
       row += source.shape.at(0);
       checkpoint_.drop_pages(name);
-      progress_.advance(static_cast<int64_t>(source.bytes.size()));
     }
-    return target;
+  }
+
+  // Calls visit(first, rows) for blocks of the source's rows; the progress bar follows.
+  template <class Visit>
+  void for_each_block(const TensorView& source, Visit visit) {
+    const int64_t rows = source.shape.at(0);
+    const int64_t each = static_cast<int64_t>(source.bytes.size()) / std::max<int64_t>(1, rows);
+    const int64_t step = std::max<int64_t>(1, kBlockBytes / std::max<int64_t>(1, each));
+    for (int64_t first = 0; first < rows; first += step) {
+      throw_if_stopped();
+      const int64_t count = std::min(step, rows - first);
+      visit(first, count);
+      progress_.advance(count * each);
+    }
+  }
+
+  void fill_floats(const Parameter& parameter, const at::Tensor& target, WeightFormat format) {
+    for_each_source(parameter, [&](const TensorView& source, int64_t row) {
+      at::Tensor rows = target.narrow(0, row, source.shape.at(0));
+      const bool narrower =
+          format != WeightFormat::kFloat32 && (parameter.quantized || source.dtype != file_type(format));
+      if (parameter.quantized) {
+        const StoredMatrix stored = stored_matrix(source, *parameter.quantized, parameter.shape.at(1));
+        for_each_block(source, [&](int64_t first, int64_t count) { dequantize(stored, {first, count}, rows, format); });
+      } else {
+        require_finite(source);
+        rows.copy_(wrap(source));
+        progress_.advance(static_cast<int64_t>(source.bytes.size()));
+      }
+      // A narrower type may round a large value to infinity.
+      const std::span<const std::byte> bytes(row_pointer(rows, 0), rows.nbytes());
+      if (narrower && first_non_finite(file_type(format), bytes)) {
+        fail(ExitCode::kCheckpoint, cat("tensor ", source.name), checkpoint_.dir().string(),
+             cat("values within the range of ", format_name(format)), "a larger one; use a wider --dtype");
+      }
+    });
+  }
+
+  void fill_codes(const Parameter& parameter, const Linear& target) {
+    for_each_source(parameter, [&](const TensorView& source, int64_t row) {
+      if (parameter.quantized) {
+        const StoredMatrix stored = stored_matrix(source, *parameter.quantized, target.in);
+        copy_codes(source, stored, rows_of(target, row, source.shape.at(0)));
+        return;
+      }
+      (void)scalar_type(source.dtype, source.name);
+      for_each_block(source, [&](int64_t first, int64_t count) {
+        const auto offset = static_cast<size_t>(first * target.in) * dtype_size(source.dtype);
+        (void)quantize_rows({source.dtype, count, target.in, source.bytes.data() + offset},
+                            rows_of(target, row + first, count), options_.formats.scheme, options_.pool,
+                            {cat("tensor ", source.name), checkpoint_.dir().string(), first});
+      });
+    });
+  }
+
+  void copy_codes(const TensorView& source, const StoredMatrix& stored, const QuantizedRows& target) {
+    const auto bytes = static_cast<int64_t>(source.bytes.size()) / std::max<int64_t>(1, target.rows);
+    for_each_block(source, [&](int64_t first, int64_t count) {
+      options_.pool.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
+        std::memcpy(target.codes + (first + begin) * bytes, stored.rows.codes + (first + begin) * bytes,
+                    static_cast<size_t>((end - begin) * bytes));
+      });
+    });
+    std::copy(stored.scale.begin(), stored.scale.end(), target.scale);
+    if (target.zero != nullptr) std::copy(stored.zero.begin(), stored.zero.end(), target.zero);
+  }
+
+  struct RowRange {
+    int64_t first;
+    int64_t count;
+  };
+  void dequantize(const StoredMatrix& stored, const RowRange& range, const at::Tensor& target, WeightFormat format) {
+    const int64_t columns = stored.rows.columns;
+    std::byte* const out = row_pointer(target, range.first);
+    const auto row_size = static_cast<size_t>(row_bytes(format, columns));
+    options_.pool.parallel_for(range.count, 1, [&](int64_t begin, int64_t end, int) {
+      std::vector<float> values(static_cast<size_t>(columns));
+      for (int64_t row = begin; row < end; ++row) {
+        dequantize_row(stored.rows, range.first + row, values);
+        from_float32(file_type(format), values, {out + static_cast<size_t>(row) * row_size, row_size});
+      }
+    });
+  }
+
+  StoredMatrix stored_matrix(const TensorView& codes, const MatrixFormat& format, int64_t columns) {
+    StoredMatrix stored;
+    const TensorView& scale = checkpoint_.tensor(scale_name(codes.name));
+    stored.scale.resize(scale.bytes.size() / sizeof(uint16_t));
+    std::memcpy(stored.scale.data(), scale.bytes.data(), scale.bytes.size());
+    progress_.advance(static_cast<int64_t>(scale.bytes.size()));
+    if (format.format == WeightFormat::kInt4) {
+      const TensorView& zero = checkpoint_.tensor(zero_name(codes.name));
+      stored.zero.resize(zero.bytes.size());
+      std::memcpy(stored.zero.data(), zero.bytes.data(), zero.bytes.size());
+      progress_.advance(static_cast<int64_t>(zero.bytes.size()));
+    }
+    stored.rows = {format,
+                   codes.shape.at(0),
+                   columns,
+                   reinterpret_cast<const uint8_t*>(codes.bytes.data()),
+                   stored.scale.data(),
+                   stored.zero.data()};
+    if (const char* damage = damaged_scales(stored.rows)) {
+      fail(ExitCode::kCheckpoint, cat("tensor ", codes.name), checkpoint_.dir().string(),
+           "finite scales and zero points from 0 to 15", damage);
+    }
+    return stored;
   }
 
   void require_finite(const TensorView& source) const {
@@ -100,24 +244,20 @@ class Loader {
 
   const Checkpoint& checkpoint_;
   const DeviceOps& ops_;
-  LoadOptions options_;
+  const LoadOptions& options_;
   Progress progress_;
 };
 
-template <class Visit>
-void for_each_block_tensor(const BlockWeights& block, Visit visit) {
-  for (const Norm* norm : {&block.norm_mlstm, &block.multihead_norm, &block.norm_ffn}) {
-    visit(norm->weight);
-    visit(norm->bias);
-  }
-  for (const Linear* linear : {&block.qkvo, &block.gates, &block.out_proj, &block.ffn_gate_up, &block.ffn_down}) {
-    visit(linear->weight);
-    visit(linear->bias);
-  }
-}
-
 uint64_t nbytes(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.nbytes() : 0;
+}
+
+uint64_t nbytes(const Norm& norm) {
+  return nbytes(norm.weight) + nbytes(norm.bias);
+}
+
+uint64_t nbytes(const Linear& linear) {
+  return nbytes(linear.weight) + nbytes(linear.bias) + nbytes(linear.scale) + nbytes(linear.zero);
 }
 
 }  // namespace
@@ -147,61 +287,26 @@ Weights load_weights(const Checkpoint& checkpoint, const CheckpointLayout& layou
     BlockWeights block;
     block.norm_mlstm = load.norm(p.norm_mlstm, p.norm_mlstm_bias);
     block.qkvo = load.matrix(p.qkvo, p.qkvo_bias);
-    block.gates = load.matrix(p.gates, p.gates_bias, at::kFloat);
+    block.gates = load.gates(p.gates, p.gates_bias);
     block.multihead_norm = load.norm(p.multihead_norm, p.multihead_norm_bias);
     block.out_proj = load.matrix(p.out_proj, p.out_proj_bias);
     block.norm_ffn = load.norm(p.norm_ffn, p.norm_ffn_bias);
-    block.ffn_gate_up = load.matrix(p.ffn_gate_up, p.ffn_gate_up_bias);
+    block.ffn_gate_up = load.matrix(p.ffn_gate_up, p.ffn_gate_up_bias, RowOrder::kGateUp);
     block.ffn_down = load.matrix(p.ffn_down, p.ffn_down_bias);
     weights.blocks.push_back(std::move(block));
   }
   weights.out_norm = load.norm(layout.out_norm, layout.out_norm_bias);
-  if (layout.head_is_embedding) {
-    weights.head = ops.pack({layout.config.vocab_size, layout.config.embedding_dim, weights.embedding, {}});
-  } else {
-    weights.head = load.matrix(layout.head, {});
-  }
-  return weights;
-}
-
-Weights random_weights(const ModelDims& dims, int64_t num_blocks, const DeviceOps& ops, at::ScalarType dtype,
-                       uint64_t seed) {
-  at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
-  begin_phase(RunPhase::kLoad, 0);
-  const auto matrix = [&](int64_t out, int64_t in, at::ScalarType type) {
-    throw_if_stopped();
-    at::Tensor values = at::empty({out, in}, at::kFloat);
-    values.normal_(0, 1.0 / std::sqrt(static_cast<double>(in)), generator);
-    return Linear{out, in, values.to(type), {}};
-  };
-  const auto norm = [&](int64_t features) { return Norm{ops.place(at::ones({features}, at::kFloat)), {}}; };
-
-  Weights weights;
-  weights.embedding = ops.place(matrix(dims.vocab_size, dims.embedding_dim, dtype).weight);
-  for (int64_t b = 0; b < num_blocks; ++b) {
-    BlockWeights block;
-    block.norm_mlstm = norm(dims.embedding_dim);
-    block.qkvo = ops.pack(matrix(dims.qkvo_dim(), dims.embedding_dim, dtype));
-    Linear gates = matrix(2 * dims.num_heads, dims.embedding_dim, at::kFloat);
-    // Forget gates near 1 and small input gates, as trained models have them.
-    gates.bias = at::cat({at::full({dims.num_heads}, -2.0F), at::full({dims.num_heads}, 4.0F)});
-    block.gates = ops.pack(std::move(gates));
-    block.multihead_norm = norm(dims.v_dim());
-    block.out_proj = ops.pack(matrix(dims.embedding_dim, dims.v_dim(), dtype));
-    block.norm_ffn = norm(dims.embedding_dim);
-    block.ffn_gate_up = ops.pack(matrix(2 * dims.ffn_dim, dims.embedding_dim, dtype));
-    block.ffn_down = ops.pack(matrix(dims.embedding_dim, dims.ffn_dim, dtype));
-    weights.blocks.push_back(std::move(block));
-  }
-  weights.out_norm = norm(dims.embedding_dim);
-  weights.head = ops.pack(matrix(dims.vocab_size, dims.embedding_dim, dtype));
+  weights.head = load.head(layout, weights.embedding);
   return weights;
 }
 
 uint64_t bytes_read_per_token(const Weights& weights) {
-  uint64_t total = nbytes(weights.out_norm.weight) + nbytes(weights.out_norm.bias) + nbytes(weights.head.weight);
+  uint64_t total = nbytes(weights.out_norm) + nbytes(weights.head);
   for (const BlockWeights& block : weights.blocks) {
-    for_each_block_tensor(block, [&](const at::Tensor& tensor) { total += nbytes(tensor); });
+    for (const Norm* norm : {&block.norm_mlstm, &block.multihead_norm, &block.norm_ffn}) total += nbytes(*norm);
+    for (const Linear* linear : {&block.qkvo, &block.gates, &block.out_proj, &block.ffn_gate_up, &block.ffn_down}) {
+      total += nbytes(*linear);
+    }
   }
   return total;
 }

@@ -130,8 +130,9 @@ void check_mathematics(const Reader& read) {
       read.refuse(key, "a kernel with exponential input gate", cat("\"", printable(kernel), "\" (sigmoid input gate)"));
     }
   }
-  for (const char* key : {"quantization", "quantization_config"}) {
-    if (read.has(key)) read.refuse(key, "an unquantized checkpoint (float32, bfloat16 or float16)", "a quantized one");
+  if (read.has("quantization_config")) {
+    read.refuse("quantization_config", "a checkpoint of floats, or one that `xlstm_generate quantize` wrote",
+                "one that another program quantized");
   }
 }
 
@@ -193,6 +194,9 @@ ModelConfig parse_model_config(const json& json, const std::string& where) {
   config.tie_word_embeddings = read.boolean("tie_word_embeddings", config.tie_word_embeddings);
   config.add_out_norm = read.boolean("add_out_norm", config.add_out_norm);
   read_token_ids(read, config);
+  if (const auto* quantization = read.find("quantization")) {
+    config.quantization = parse_quantization(*quantization, where, {});
+  }
 
   config.chunk_size = read.size("chunk_size", config.chunk_size);
   config.weight_mode = read.string("weight_mode", config.weight_mode);

@@ -96,13 +96,15 @@ void refuse_mps_environment(const std::string& device) {
   }
 }
 
-std::string resolve_dtype(const std::string& requested, const std::string& device) {
-  if (requested == "int8" || requested == "int4") {
-    fail(ExitCode::kDevice, "dtype", cat("device ", device), "one of auto, float32, bfloat16, float16",
-         cat(requested, ", which this version has no kernels for"));
+std::string resolve_dtype(const std::string& requested, const std::string& stored) {
+  const bool to_integers = requested == "int8" || requested == "int4";
+  if (to_integers && !stored.empty() && stored != requested) {
+    fail(ExitCode::kDevice, "dtype", cat(stored, " checkpoint"),
+         cat("auto, ", stored, " or a float type; ", requested, " can be made of a float checkpoint only"), requested);
   }
+  if (requested != "auto") return requested;
   // Every device's kernels read bfloat16 at the speed of memory, half of float32's bytes, and compute in float32.
-  return requested == "auto" ? "bfloat16" : requested;
+  return stored.empty() ? "bfloat16" : stored;
 }
 
 void check_scheduling(const RuntimeOpts& opts, const Resolution& r) {
@@ -162,12 +164,12 @@ std::string pick_device(const std::string& requested) {
   return "cpu";
 }
 
-Resolution resolve(const RuntimeOpts& opts) {
+Resolution resolve(const RuntimeOpts& opts, const std::string& stored_dtype) {
   Resolution r;
   r.device = pick_device(opts.device);
   require_device(r.device, opts.device);
   refuse_mps_environment(r.device);
-  r.weight_dtype = resolve_dtype(opts.dtype, r.device);
+  r.weight_dtype = resolve_dtype(opts.dtype, stored_dtype);
   r.ops = resolve_key(KernelFamily::kOps, opts.ops_backend, r.device);
   r.chunkwise = resolve_key(KernelFamily::kChunkwise, opts.chunkwise_backend, r.device);
   r.sequence = resolve_key(KernelFamily::kSequence, opts.sequence_backend, r.device);

@@ -69,11 +69,12 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
   Engine engine(opts, resolution);
   const Checkpoint checkpoint(directory);
   const CheckpointLayout layout = resolve_layout(checkpoint);
+  require_complete(layout, directory.string());
   const ModelDims dims = dims_of(layout.config);
   engine.require_memory(estimate_memory(layout, engine.estimate_request(opts, settings, dims)), opts, settings);
   ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
-  Weights weights =
-      load_weights(checkpoint, layout, *kernels.ops, {torch_dtype(resolution.weight_dtype), opts.progress});
+  Weights weights = load_weights(checkpoint, layout, *kernels.ops,
+                                 {weight_formats(resolution.weight_dtype, layout), *engine.pool_, opts.progress});
   engine.build(dims, std::move(weights), std::move(kernels));
   engine.fingerprint_ = checkpoint.fingerprint();
   engine.bos_id_ = layout.config.bos_token_id;
@@ -95,7 +96,8 @@ Engine Engine::synthetic(const RuntimeOpts& opts, const Resolution& resolution, 
   engine.require_memory(estimate_memory(dims, num_blocks, engine.estimate_request(opts, settings, dims)), opts,
                         settings);
   ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
-  Weights weights = random_weights(dims, num_blocks, *kernels.ops, torch_dtype(resolution.weight_dtype), /*seed=*/0);
+  Weights weights = random_weights({dims, num_blocks, /*seed=*/0}, *kernels.ops,
+                                   {weight_formats(resolution.weight_dtype), *engine.pool_, opts.progress});
   engine.build(dims, std::move(weights), std::move(kernels));
   return engine;
 }

@@ -15,53 +15,70 @@ namespace {
 // allocator arenas, kernels' scratch. Measured: 4 to 9 MB with a tokenizer of 4096 tokens.
 constexpr double kFixedBytes = 32e6;
 
-// Bytes per element beside a parameter while it is made: random values are drawn in float32.
-constexpr double kDrawingBytes = 4;
-
 // A parameter as it is loaded, in the order of loading.
 struct Planned {
   double elements = 0;
-  double bytes = 4;  // per element
-  double extra = 0;  // per element, until it is loaded
+  double bytes = 0;   // at run time
+  double packed = 0;  // of it, in matrices that the operations pack
 };
 
-double element_count(const std::vector<int64_t>& shape) {
-  double count = 1;
-  for (const int64_t size : shape) count *= static_cast<double>(size);
-  return count;
+double size_of(const std::vector<int64_t>& shape, size_t axis) {
+  return axis < shape.size() ? static_cast<double>(shape[axis]) : 1;
 }
 
-double layout_bytes(const NamedParameter& named, const WeightBytes& bytes) {
-  if (named.name == "embedding") return bytes.embedding;
-  if (named.name == "head") return bytes.head;
-  const bool is_matrix = named.parameter->shape.size() == 2 && !named.name.ends_with(".gates");
-  return is_matrix ? bytes.matrices : 4;
+// A matrix that is multiplied with.
+Planned matrix(const MatrixFormat& format, double rows, double columns) {
+  const double bytes = matrix_bytes(format, rows, columns);
+  return {rows * columns, bytes, bytes};
 }
 
-std::vector<Planned> plan(const CheckpointLayout& layout, const WeightBytes& bytes) {
+// Anything else.
+Planned plain(WeightFormat format, double rows, double columns) {
+  return {rows * columns, matrix_bytes({format, 0}, rows, columns), 0};
+}
+
+Planned planned(const NamedParameter& named, const WeightFormats& formats) {
+  const double rows = size_of(named.parameter->shape, 0);
+  const double columns = size_of(named.parameter->shape, 1);
+  switch (named.role) {
+    case ParameterRole::kVector: return plain(WeightFormat::kFloat32, rows, columns);
+    case ParameterRole::kEmbedding: return plain(formats.embedding, rows, columns);
+    case ParameterRole::kGates: return matrix({}, rows, columns);
+    case ParameterRole::kMatrix: return matrix(formats.matrices, rows, columns);
+    case ParameterRole::kHead: return matrix(formats.head, rows, columns);
+  }
+  return {};
+}
+
+std::vector<Planned> plan(const CheckpointLayout& layout, const EstimateRequest& request) {
+  const WeightFormats formats = weight_formats(request.weight_dtype, layout);
   std::vector<Planned> out;
-  for (const NamedParameter& named : list_parameters(layout)) {
-    out.push_back({element_count(named.parameter->shape), layout_bytes(named, bytes)});
+  for (const NamedParameter& named : list_parameters(layout)) out.push_back(planned(named, formats));
+  // A tied head shares the table's memory only as floats in the table's own order.
+  if (layout.head_is_embedding && (request.packs || is_quantized(formats.head.format))) {
+    out.push_back(matrix(formats.head, size_of(layout.embedding.shape, 0), size_of(layout.embedding.shape, 1)));
   }
   return out;
 }
 
-std::vector<Planned> plan(const ModelDims& dims, int64_t num_blocks, const WeightBytes& bytes) {
+std::vector<Planned> plan(const ModelDims& dims, int64_t num_blocks, const EstimateRequest& request) {
+  const WeightFormats formats = weight_formats(request.weight_dtype);
   const auto e = static_cast<double>(dims.embedding_dim);
   const auto v = static_cast<double>(dims.v_dim());
   const auto f = static_cast<double>(dims.ffn_dim);
-  std::vector<Planned> out;
-  const auto add = [&](double elements, double each) { out.push_back({elements, each, each < 4 ? kDrawingBytes : 0}); };
-  add(e * static_cast<double>(dims.vocab_size), bytes.embedding);
+  const auto vocab = static_cast<double>(dims.vocab_size);
+  const auto gates = 2 * static_cast<double>(dims.num_heads);
+  std::vector<Planned> out = {plain(formats.embedding, vocab, e)};
   for (int64_t block = 0; block < num_blocks; ++block) {
-    add(2 * e + v + 2 * static_cast<double>(dims.num_heads) * (e + 1), 4);  // norms and gates
-    add(e * static_cast<double>(dims.qkvo_dim()), bytes.matrices);
-    add(e * v, bytes.matrices);
-    add(2 * e * f, bytes.matrices);
-    add(e * f, bytes.matrices);
+    out.push_back(plain(WeightFormat::kFloat32, 1, 2 * e + v + gates));  // norms and the gates' bias
+    out.push_back(matrix({}, gates, e));
+    out.push_back(matrix(formats.matrices, static_cast<double>(dims.qkvo_dim()), e));
+    out.push_back(matrix(formats.matrices, e, v));
+    out.push_back(matrix(formats.matrices, 2 * f, e));
+    out.push_back(matrix(formats.matrices, e, f));
   }
-  add(e, 4);
-  add(e * static_cast<double>(dims.vocab_size), bytes.head);
+  out.push_back(plain(WeightFormat::kFloat32, 1, e));
+  out.push_back(matrix(formats.head, vocab, e));
   return out;
 }
 
@@ -93,10 +110,11 @@ MemoryEstimate estimate(const std::vector<Planned>& parameters, const ModelDims&
   double largest = 0;
   double staging = 0;
   for (const Planned& parameter : parameters) {
-    weights += parameter.elements * parameter.bytes;
-    loading = std::max(loading, weights + parameter.elements * parameter.extra);
+    weights += parameter.bytes;
+    const double twice = request.packs ? parameter.packed : 0;
+    loading = std::max(loading, weights + twice);
     largest = std::max(largest, parameter.elements);
-    staging = std::max(staging, parameter.elements * (parameter.bytes + parameter.extra));
+    staging = std::max(staging, parameter.bytes + twice);
   }
   MemoryEstimate out;
   out.weights = to_bytes(weights);
@@ -132,17 +150,13 @@ void require_side(const MemoryEstimate& estimate, uint64_t needed, const MemoryR
 
 }  // namespace
 
-WeightBytes weight_bytes(const std::string& dtype) {
-  const double each = dtype == "float32" ? 4 : 2;
-  return {each, each, each};
-}
-
 EstimateRequest estimate_request(const RuntimeOpts& opts, const Resolution& resolution, int64_t longest_prompt) {
   EstimateRequest request;
-  request.weights = weight_bytes(resolution.weight_dtype);
+  request.weight_dtype = resolution.weight_dtype;
   request.state_bytes = opts.state_dtype == "float32" ? 4 : 2;
   request.rows = std::min(std::max(opts.prefill_segment, opts.chunk_size), longest_prompt);
   request.float32_copies = resolution.ops == "native" && resolution.weight_dtype != "float32";
+  request.packs = resolution.ops != "native";
   const std::string kind = device_kind(resolution.device);
   request.place = kind == "cpu" ? WeightPlace::kHost : kind == "mps" ? WeightPlace::kUnified : WeightPlace::kDevice;
   return request;
@@ -161,11 +175,11 @@ uint64_t MemoryEstimate::device() const {
 }
 
 MemoryEstimate estimate_memory(const CheckpointLayout& layout, const EstimateRequest& request) {
-  return estimate(plan(layout, request.weights), dims_of(layout.config), layout.config.num_blocks, request);
+  return estimate(plan(layout, request), dims_of(layout.config), layout.config.num_blocks, request);
 }
 
 MemoryEstimate estimate_memory(const ModelDims& dims, int64_t num_blocks, const EstimateRequest& request) {
-  return estimate(plan(dims, num_blocks, request.weights), dims, num_blocks, request);
+  return estimate(plan(dims, num_blocks, request), dims, num_blocks, request);
 }
 
 void require_room(const MemoryEstimate& estimate, const MemorySample& sample, const RuntimeOpts& opts, bool force) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -45,12 +46,14 @@ Sampler::Sampler(SamplingOptions options, int64_t usable_vocab, std::vector<int6
   candidates_.reserve(count);
   weights_.reserve(count);
   penalized_.resize(count, 0);
+  block_bests_.resize((count + kBlock - 1) / kBlock);
 }
 
 int64_t Sampler::sample(std::span<const float> logits, std::span<const int64_t> history, uint64_t sequence,
                         uint64_t position) {
   load_scores(logits);
   penalize(history);
+  find_block_bests();
   const int32_t best_id = greatest();
   if (options_.temperature == 0) return best_id;
   const double best = scores_[static_cast<size_t>(best_id)];
@@ -63,12 +66,15 @@ int64_t Sampler::sample(std::span<const float> logits, std::span<const int64_t> 
 
 void Sampler::load_scores(std::span<const float> logits) {
   XLSTM_ASSERT(logits.size() >= scores_.size());
+  const auto possible = [](float logit) { return logit < std::numeric_limits<float>::infinity(); };  // NaN: false
+  bool all_possible = true;
   for (size_t id = 0; id < scores_.size(); ++id) {
-    const float logit = logits[id];
-    if (std::isnan(logit) || logit == std::numeric_limits<float>::infinity()) {
-      fail_logits(cat(std::isnan(logit) ? "NaN" : "+inf", " for id ", id));
-    }
-    scores_[id] = logit;
+    all_possible &= possible(logits[id]);
+    scores_[id] = static_cast<double>(logits[id]);
+  }
+  if (!all_possible) {
+    const auto bad = std::find_if_not(logits.begin(), logits.end(), possible);
+    fail_logits(cat(std::isnan(*bad) ? "NaN" : "+inf", " for id ", bad - logits.begin()));
   }
   for (const int64_t id : banned_) scores_.at(static_cast<size_t>(id)) = -std::numeric_limits<double>::infinity();
 }
@@ -88,16 +94,44 @@ void Sampler::penalize(std::span<const int64_t> history) {
   }
 }
 
-int32_t Sampler::greatest() const {
-  const auto best = std::max_element(scores_.begin(), scores_.end());
-  if (!std::isfinite(*best)) fail_logits(cat(*best, " as the greatest"));
-  return static_cast<int32_t>(best - scores_.begin());
+void Sampler::find_block_bests() {
+  for (size_t block = 0; block < block_bests_.size(); ++block) {
+    const size_t begin = block * kBlock;
+    const size_t end = std::min(scores_.size(), begin + kBlock);
+    double best = scores_[begin];
+    for (size_t id = begin + 1; id < end; ++id) best = std::max(best, scores_[id]);
+    block_bests_[block] = best;
+  }
 }
 
+int32_t Sampler::greatest() const {
+  const auto block = std::max_element(block_bests_.begin(), block_bests_.end());
+  if (!std::isfinite(*block)) fail_logits(cat(*block, " as the greatest"));
+  const auto begin = scores_.begin() + (block - block_bests_.begin()) * static_cast<std::ptrdiff_t>(kBlock);
+  return static_cast<int32_t>(std::find(begin, scores_.end(), *block) - scores_.begin());
+}
+
+// With top_k only those that can be among the k most likely: each of the k blocks with the greatest bests has one that
+// is at least as likely as the k-th of these bests.
 void Sampler::start_candidates() {
-  candidates_.resize(scores_.size());
-  std::iota(candidates_.begin(), candidates_.end(), 0);
   sorted_ = 0;
+  const auto k = static_cast<size_t>(options_.top_k);
+  if (k == 0 || k >= block_bests_.size()) {
+    candidates_.resize(scores_.size());
+    std::iota(candidates_.begin(), candidates_.end(), 0);
+    return;
+  }
+  ranked_bests_ = block_bests_;
+  const auto kth = ranked_bests_.begin() + static_cast<std::ptrdiff_t>(k - 1);
+  std::nth_element(ranked_bests_.begin(), kth, ranked_bests_.end(), std::greater<>());
+  candidates_.clear();
+  for (size_t block = 0; block < block_bests_.size(); ++block) {
+    if (block_bests_[block] < *kth) continue;
+    const size_t end = std::min(scores_.size(), (block + 1) * kBlock);
+    for (size_t id = block * kBlock; id < end; ++id) {
+      if (scores_[id] >= *kth) candidates_.push_back(static_cast<int32_t>(id));
+    }
+  }
 }
 
 // Brings the `count` most likely candidates to the front, in order. Grows what is sorted already.

@@ -1,9 +1,9 @@
 #include "xlstm/tune/comparison.h"
 
-#include <algorithm>
 #include <cmath>
+#include <utility>
 
-#include "xlstm/core/errors.h"
+#include "xlstm/core/statistics.h"
 
 namespace xlstm {
 namespace {
@@ -30,15 +30,6 @@ double cost(const Timing& timing, TuneObjective objective) {
   return 0;
 }
 
-double quantile(std::vector<double> values, double share) {
-  XLSTM_ASSERT(!values.empty());
-  std::sort(values.begin(), values.end());
-  const double place = share * static_cast<double>(values.size() - 1);
-  const auto below = static_cast<size_t>(place);
-  const size_t above = std::min(below + 1, values.size() - 1);
-  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
-}
-
 Comparison compare(const std::vector<TimingPair>& pairs, TuneObjective objective) {
   Comparison result;
   if (pairs.empty()) return result;
@@ -48,7 +39,7 @@ Comparison compare(const std::vector<TimingPair>& pairs, TuneObjective objective
     if (ratios.back() > 1) ++result.wins;
   }
   result.pairs = static_cast<int64_t>(ratios.size());
-  result.median = quantile(ratios, 0.5);
+  result.median = median(ratios);
   result.lower_quartile = quantile(ratios, 0.25);
   result.upper_quartile = quantile(ratios, 0.75);
   return result;
@@ -68,7 +59,7 @@ Timing median_timing(const std::vector<Timing>& timings) {
     prefill.push_back(timing.prefill_s);
     decode.push_back(timing.decode_s);
   }
-  return {quantile(std::move(prefill), 0.5), quantile(std::move(decode), 0.5)};
+  return {median(std::move(prefill)), median(std::move(decode))};
 }
 
 }  // namespace xlstm

@@ -15,6 +15,7 @@
 #include "xlstm/core/str.h"
 #include "xlstm/core/thread_pool.h"
 #include "xlstm/runtime/engine.h"
+#include "xlstm/runtime/made_up_ids.h"
 #include "xlstm/tune/run_search.h"
 
 namespace xlstm {
@@ -37,7 +38,7 @@ std::vector<int64_t> prompt_ids(const TuneRequest& request, const Engine& engine
   if (settings.prompt_file.empty()) {
     int64_t id = 1;
     for (int64_t i = 0; i < settings.prompt_tokens; ++i) {
-      ids.push_back(id = (id * 31 + 7) % engine.dims().vocab_size);
+      ids.push_back(id = next_made_up_id(id, engine.dims().vocab_size));
     }
     return ids;
   }

@@ -49,7 +49,8 @@ TEST(Bench, ReportsARowPerTestLengthAndBatch) {
   request.batch = {1, 3};
   request.repeats = 3;
   int seen = 0;
-  const std::vector<BenchRow> rows = run_bench(request, [&](const BenchRow&) { ++seen; });
+  const BenchResult result = run_bench(request, [&](const BenchRow&) { ++seen; });
+  const std::vector<BenchRow>& rows = result.rows;
   ASSERT_EQ(rows.size(), 6U) << "length 0 means none";
   EXPECT_EQ(seen, 6);
   for (const BenchRow& row : rows) {
@@ -58,7 +59,7 @@ TEST(Bench, ReportsARowPerTestLengthAndBatch) {
     EXPECT_GE(row.tok_s_max, row.tok_s);
     EXPECT_EQ(row.weight_gb_s > 0, row.test == "decode");
   }
-  const nlohmann::ordered_json report = bench_report(rows);
+  const nlohmann::ordered_json report = bench_report(result);
   for (const char* key : {"build", "machine", "rows"}) EXPECT_TRUE(report.contains(key)) << key;
   const auto& row = report["rows"][0];
   for (const char* key :

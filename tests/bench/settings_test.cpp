@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
+#include <chrono>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "src/bench/rounds.h"
@@ -32,7 +34,7 @@ BenchRequest small_request() {
 }
 
 std::vector<BenchRow> rows_of(const BenchRequest& request) {
-  return run_bench(request, {});
+  return run_bench(request, {}).rows;
 }
 
 TEST(Settings, AreTheProductOfTheListsGroupedByWhatMustBeLoadedAnew) {
@@ -133,6 +135,66 @@ TEST(BenchRows, OfDecodingDoNotMultiplyWithTheScheduling) {
   }
 }
 
+TEST(BenchRows, MultiplyWithTheTypeOfTheStateWithoutLoadingAgain) {
+  BenchRequest request = small_request();
+  request.n_gen = {2};
+  request.batch = {1, 32};
+  request.state_dtype = {"float32", "bfloat16"};
+  EXPECT_EQ(expand_settings(request).size(), 1U);
+  const std::vector<BenchRow> rows = rows_of(request);
+  ASSERT_EQ(rows.size(), 8U);
+  EXPECT_EQ(rows[0].state_dtype, "float32");
+  EXPECT_EQ(rows[2].state_dtype, "bfloat16");
+  EXPECT_EQ(rows[2].test, "prefill");
+  request.cell = true;
+  const std::vector<BenchRow> cells = rows_of(request);
+  ASSERT_EQ(cells.size(), 4U);
+  EXPECT_EQ(cells[3].dtype, "bfloat16");
+}
+
+TEST(BenchRows, OfAPromptInManySegmentsReportAPeak) {
+  BenchRequest request = small_request();
+  request.opts.prefill_segment = 64;
+  request.n_prompt = {3001};
+  request.repeats = 1;
+  const std::vector<BenchRow> rows = rows_of(request);
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_GT(rows[0].peak_mb, 0);
+}
+
+TEST(BenchRows, HaveSharesWithLimitsOnly) {
+  BenchRequest request = small_request();
+  request.n_gen = {2};
+  request.repeats = 1;
+  for (const BenchRow& row : rows_of(request)) {
+    EXPECT_FALSE(row.limit_share || row.peak_share || row.ratio);
+    EXPECT_EQ(row.rejected, 0);
+    EXPECT_EQ(row.repeats, 1);
+  }
+  request.limits = true;
+  const BenchResult result = run_bench(request, {});
+  ASSERT_TRUE(result.limits.has_value());
+  ASSERT_EQ(result.rows.size(), 2U);
+  for (const BenchRow& row : result.rows) {
+    EXPECT_GE(row.repeats, 1) << row.test;
+    if (row.limit_share) {
+      EXPECT_GT(*row.limit_share, 0) << row.test;
+    }
+    EXPECT_EQ(row.peak_share.has_value(), row.limit_share.has_value() && row.test == "prefill");
+    EXPECT_GT(row.peak_mb, 0);
+  }
+}
+
+TEST(BenchRows, MeasureLimitsOnceForSeveralNumbersOfThreads) {
+  BenchRequest request = small_request();
+  request.limits = true;
+  request.repeats = 1;
+  request.threads = {1, 2};
+  const BenchResult result = run_bench(request, {});
+  EXPECT_EQ(result.rows.size(), 2U);
+  EXPECT_EQ(result.limits->threads, 2) << "the most threads of the run";
+}
+
 TEST(BenchRows, OfUnknownOrUnavailableSettingsFailBeforeAnyWork) {
   BenchRequest request = small_request();
   request.chunkwise_backend = {"cpu", "quue"};
@@ -197,17 +259,21 @@ TEST(CellRows, CoverLongPromptsInSegments) {
   EXPECT_GT(rows_of(request).at(0).tok_s, 0);
 }
 
+RoundSettings quiet_rounds(int64_t repeats, std::vector<Gauge> gauges = {}) {
+  return {repeats, /*show_progress=*/false, /*threads=*/1, std::move(gauges)};
+}
+
 TEST(Rounds, LetContestantsTakeTurns) {
   std::string log;
   std::vector<Contestant> two;
   for (const char* name : {"a", "b"}) {
     two.push_back({1, [&log] { log += '-'; }, [&log, name] { log += name; }});
   }
-  const std::vector<Rate> rates = measure_in_turns(two, 2, /*show_progress=*/false);
+  const std::vector<Rate> rates = measure_in_turns(two, quiet_rounds(2));
   EXPECT_EQ(log, "-a-b-a-b-a-b") << "one untimed round, then two";
   EXPECT_EQ(rates.size(), 2U);
   log.clear();
-  (void)measure_in_turns({two[0]}, 3, /*show_progress=*/false);
+  (void)measure_in_turns({two[0]}, quiet_rounds(3));
   EXPECT_EQ(log, "-aaaa") << "alone, it stays prepared";
 }
 
@@ -218,17 +284,43 @@ TEST(Rounds, EndBetweenRunsWhenAStopIsRequested) {
                            ++runs;
                            request_stop(StopReason::kInterrupt);
                          }};
-  EXPECT_THROW((void)measure_in_turns({stops}, 5, /*show_progress=*/false), Stopped);
+  EXPECT_THROW((void)measure_in_turns({stops}, quiet_rounds(5)), Stopped);
   clear_stop();
   EXPECT_EQ(runs, 1);
 }
 
-TEST(Rounds, ReportTheMedianBetweenTheExtremes) {
-  const Rate odd = summarize({5, 1, 2});
-  EXPECT_EQ(odd.median, 2);
-  EXPECT_EQ(odd.min, 1);
-  EXPECT_EQ(odd.max, 5);
-  EXPECT_EQ(summarize({4, 1, 2, 100}).median, 3);
+// A contestant that sleeps, so that the scheduler's books have nothing against it.
+Contestant sleeper() {
+  return {10, [] {}, [] { std::this_thread::sleep_for(std::chrono::milliseconds(110)); }, /*work=*/100};
+}
+
+TEST(Rounds, ReadTheGaugesBeforeAndAfterEverySample) {
+  int readings = 0;
+  const std::vector<Rate> rates = measure_in_turns({sleeper()}, quiet_rounds(2, {[&] { return ++readings, 1000.0; }}));
+  ASSERT_EQ(rates.size(), 1U);
+  EXPECT_EQ(readings, 2 * (rates[0].samples + rates[0].rejected));
+  EXPECT_EQ(rates[0].samples, 2);
+  ASSERT_TRUE(rates[0].shares.at(0).has_value());
+  EXPECT_NEAR(*rates[0].shares[0], rates[0].median / 10 * 100 / 1000, 1e-2);
+  EXPECT_LE(rates[0].max, 10 / 0.110) << "several runs make a sample, and all of them count";
+}
+
+TEST(Rounds, RepeatSamplesBetweenWhichTheMachineChanged) {
+  // The first sample's readings are far apart, the others' are not.
+  int reading = 0;
+  const std::vector<Rate> rates =
+      measure_in_turns({sleeper()}, quiet_rounds(2, {[&] { return ++reading == 1 ? 500.0 : 1000.0; }}));
+  EXPECT_EQ(rates.at(0).samples, 2);
+  EXPECT_GE(rates[0].rejected, 1);
+}
+
+TEST(Rounds, GiveUpOnAMachineThatNeverHoldsStill) {
+  int reading = 0;
+  const std::vector<Rate> rates =
+      measure_in_turns({sleeper()}, quiet_rounds(1, {[&] { return ++reading % 2 == 0 ? 500.0 : 1000.0; }}));
+  EXPECT_EQ(rates.at(0).rejected, kAttempts);
+  EXPECT_EQ(rates[0].samples, kAttempts) << "speed of all, since none is better";
+  EXPECT_EQ(rates[0].shares.at(0), std::nullopt);
 }
 
 }  // namespace

@@ -208,7 +208,7 @@ TEST(Mistakes, InCommandsAreAnsweredWithTheNearestOneOrAll) {
       {{{"bensh"}, {"command (command line)", "did you mean bench?", "\"bensh\""}},
        {{"tokenise", "-p", "x"}, {"did you mean tokenize?"}},
        {{"Once", "upon"},
-        {"did you forget -p", "info, bench, selftest, tune, perplexity, tokenize, check, monitor", "\"Once\""}},
+        {"did you forget -p", "info, bench, selftest, tune, perplexity, tokenize, quantize, check, monitor", "\"Once\""}},
        {{"--", "x"}, {"did you forget -p", "\"x\""}},
        {{"--use-best", "false"}, {"\"false\""}},
        {{"-"}, {"\"-\""}},

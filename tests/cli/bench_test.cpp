@@ -1,7 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -70,6 +72,71 @@ TEST(BenchCommand, MeasuresTheCellWithoutAModel) {
   EXPECT_THAT(result.out, Not(HasSubstr("decode")));
 }
 
+TEST(BenchCommand, ReportsLimitsAndSharesOfThem) {
+  const ProgramResult result = bench({"-p", "16", "-n", "2", "-t", "1", "--limits", "-o", "json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const json report = json::parse(result.out);
+  for (const char* key : {"read_gb_s", "copy_gb_s"}) EXPECT_GT(report["limits"][key], 0) << key;
+  EXPECT_GT(report["limits"]["gemm_gflop_s"]["float32"], 0);
+  EXPECT_GT(report["limits"]["peak_gflop_s"]["fma_float32"], 0);
+  EXPECT_THAT(result.err, HasSubstr("limits of cpu: reads "));
+  ASSERT_EQ(report["rows"].size(), 2U);
+  for (const json& row : report["rows"]) {
+    EXPECT_TRUE(row["limit_share"].is_number() || row["rejected"] > 0) << row;
+    EXPECT_TRUE(row["peak_share"].is_null() || row["test"] == "prefill");
+  }
+  EXPECT_TRUE(json::parse(bench({"-p", "4", "-n", "0", "-o", "json"}).out)["rows"][0]["limit_share"].is_null());
+}
+
+TEST(BenchCommand, ComparesWithEarlierResults) {
+  const TempDir dir;
+  const std::string earlier = (dir / "earlier.json").string();
+  const ProgramResult first = bench({"-p", "8,16", "-n", "0", "-o", "json"});
+  ASSERT_EQ(first.exit_code, 0) << first.err;
+  json report = json::parse(first.out);
+  for (json& row : report["rows"]) row["tok_s"] = 1;
+  std::ofstream(earlier) << report.dump(2);
+  const ProgramResult second = bench({"-p", "16,32", "-n", "0", "--compare", earlier, "-o", "json"});
+  ASSERT_EQ(second.exit_code, 0) << second.err;
+  const json rows = json::parse(second.out)["rows"];
+  EXPECT_EQ(rows.at(0)["ratio"], rows[0]["tok_s"]);
+  EXPECT_TRUE(rows.at(1)["ratio"].is_null()) << "32 tokens were not measured then";
+  EXPECT_THAT(first_line(bench({"-p", "8", "-n", "0", "--compare", earlier}).out), HasSubstr(" ratio"));
+  EXPECT_THAT(first_line(bench({"-p", "8", "-n", "0"}).out), Not(HasSubstr("ratio")));
+
+  std::ofstream(earlier) << R"({"rows": [{"test": "decode"}]})";
+  const ProgramResult damaged = bench({"-p", "8", "-n", "0", "--compare", earlier});
+  EXPECT_EQ(damaged.exit_code, 2);
+  EXPECT_EQ(damaged.out, "");
+  EXPECT_THAT(last_line(damaged.err), HasSubstr("--compare"));
+}
+
+// Fields of a line that has no commas and bars inside its values.
+size_t fields(const std::string& line, char separator) {
+  return static_cast<size_t>(std::count(line.begin(), line.end(), separator));
+}
+
+TEST(BenchCommand, HasTheSameColumnsInEveryFormatWhateverIsMeasured) {
+  const TempDir dir;
+  const std::string model = (std::filesystem::path(XLSTM_SOURCE_DIR) / "models/xlstm-tales-8m").string();
+  const auto output = [&](const char* format) {
+    const ProgramResult result = run({"bench", "-m", model, "-p", "4", "-n", "1", "-r", "1", "-o", format});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return result.out;
+  };
+  const json row = json::parse(first_line(output("jsonl")));
+  const std::string csv = output("csv");
+  const std::string md = output("md");
+  EXPECT_EQ(fields(first_line(csv), ',') + 1, row.size());
+  EXPECT_EQ(fields(last_line(csv), ','), fields(first_line(csv), ','));
+  EXPECT_EQ(fields(first_line(md), '|'), row.size() + 1);
+  EXPECT_EQ(fields(last_line(md), '|'), row.size() + 1);
+  for (const char* column : {"state_dtype", "limit_share", "peak_share", "rejected", "ratio"}) {
+    EXPECT_THAT(first_line(csv), HasSubstr(column));
+    EXPECT_THAT(first_line(md), HasSubstr(column));
+  }
+}
+
 TEST(BenchCommand, QuotesFieldsOfCsv) {
   const ProgramResult shape = bench({"-p", "4", "-n", "0", "-o", "csv"});
   EXPECT_THAT(last_line(shape.out), StartsWith("prefill,\"E=32,blocks=1,heads=2,vocab=64\",cpu,"));
@@ -104,6 +171,8 @@ TEST(BenchCommand, NamesTheFlagOfABadValue) {
       {{"--chunkwise-backend", "cpu,quued_compiled_steps"}, 2, {"chunkwise_backend", "queued_compiled_steps"}},
       {{"--cell", "-p", "0"}, 2, {"-p", "--cell"}},
       {{"--cell", "-p", "8", "--chunk-size", "8,16"}, 2, {"-p", "16"}},
+      {{"--state-dtype", "float32,float99"}, 2, {"--state-dtype", "float99"}},
+      {{"--compare", "/nowhere/earlier.json"}, 2, {"/nowhere/earlier.json"}},
       {{"-p", "0", "-n", "0"}, 2, {"-p and -n"}},
       {{"--chunkwise-backend", "cpu,metal"}, 4, {"metal"}},
   };

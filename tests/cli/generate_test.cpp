@@ -123,9 +123,9 @@ TEST(Generate, ASavedStateContinuesWithTheIdsOfOneRun) {
 TEST(Generate, ALoadedStateGoesOnWithAPromptFromAPipeWithoutAnotherBos) {
   const TempDir dir;
   const std::string state = (dir / "state").string();
-  ASSERT_EQ(run({"-p", "Once", "-n", "0", "--state-save", state}).exit_code, 0);
+  ASSERT_EQ(run({"-p", "Once", "-n", "0", "--state-save", state, "--dtype", "float32"}).exit_code, 0);
   const std::string whole = run({"-p", "Once upon a time", "-n", "8", "--temp", "0", "--dtype", "float32"}).out;
-  const std::vector<std::string> rest = {"--state-load", state, "-n", "8", "--temp", "0"};
+  const std::vector<std::string> rest = {"--state-load", state, "-n", "8", "--temp", "0", "--dtype", "float32"};
   const ProgramResult piped = run(rest, {" upon a time", true, {}});
   EXPECT_EQ(piped.out, whole);
   EXPECT_THAT(piped.err, HasSubstr("prompt: 3 tokens"));
@@ -254,7 +254,7 @@ INSTANTIATE_TEST_SUITE_P(
         BadCall{{"-p", "x", "--step-backend", "metal", "--device", "cpu"}, 4, {"step_backend", "native, cpu", "metal"}},
         BadCall{{"-p", "x", "--device", "cuda:7"}, 4, {"device", "cpu", "cuda:7"}},
         BadCall{{"-p", "x", "--device", "tpu"}, 2, {"device", "tpu"}},
-        BadCall{{"-p", "x", "--dtype", "int8"}, 4, {"int8"}},
+        BadCall{{"-p", "x", "--dtype", "int2"}, 2, {"dtype", "int8, int4", "int2"}},
         BadCall{{"-p", "x", "--chunk-siz", "3"}, 2, {"--chunk-size"}},
         BadCall{{"-p", "x", "--chunk-size", "0"}, 2, {"chunk-size", "1", "0"}},
         BadCall{{"-p", "x", "--chunk-size", "1e3"}, 2, {"chunk-size", "1e3"}},

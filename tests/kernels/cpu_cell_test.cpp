@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/cpu/isa.h"
+#include "tests/kernels/cell_reference.h"
 #include "tests/kernels/random_tensors.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
@@ -20,106 +21,9 @@ namespace xlstm {
 namespace {
 
 using test::copy_of;
+using test::expect_cell;
 using test::Random;
 using test::same_bits;
-
-// ---------------------------------------------------------------------------------------------------------------------
-// The recurrence in double precision, one head. Beside each value runs the sum of the magnitudes it was formed from:
-// rounding errors are proportional to that.
-
-struct Reference {
-  Reference(const ModelDims& dims, const LayerState& state, int64_t slot, int64_t head)
-      : dk(static_cast<size_t>(dims.head_dim_qk)), dv(static_cast<size_t>(dims.head_dim_v)), eps(dims.cell_eps) {
-    c = values(state.c[slot][head]);
-    n = values(state.n[slot][head]);
-    m = state.m[slot][head].item<double>();
-    for (const double x : c) c_size.push_back(std::abs(x));
-    for (const double x : n) n_size.push_back(std::abs(x));
-  }
-
-  static std::vector<double> values(const at::Tensor& tensor) {
-    const at::Tensor flat = tensor.to(at::kDouble).contiguous();
-    return {flat.data_ptr<double>(), flat.data_ptr<double>() + flat.numel()};
-  }
-
-  void step(const std::vector<double>& q, const std::vector<double>& k, const std::vector<double>& v, double i,
-            double f) {
-    const double log_forget = std::min(f, 0.0) - std::log1p(std::exp(-std::abs(f)));
-    const double m_next = std::max(log_forget + m, i);
-    const double forget = std::exp(log_forget + m - m_next);
-    const double input = std::exp(i - m_next);
-    m = m_next;
-    h.assign(dv, 0.0);
-    h_size.assign(dv, 0.0);
-    double dot = 0;
-    double dot_size = 0;
-    for (size_t a = 0; a < dk; ++a) {
-      const double qs = q[a] / std::sqrt(static_cast<double>(dk));
-      n[a] = forget * n[a] + input * k[a];
-      n_size[a] = forget * n_size[a] + input * std::abs(k[a]);
-      dot += qs * n[a];
-      dot_size += std::abs(qs) * n_size[a];
-      for (size_t d = 0; d < dv; ++d) {
-        const size_t at = a * dv + d;
-        c[at] = forget * c[at] + input * k[a] * v[d];
-        c_size[at] = forget * c_size[at] + input * std::abs(k[a] * v[d]);
-        h[d] += qs * c[at];
-        h_size[d] += std::abs(qs) * c_size[at];
-      }
-    }
-    const double denominator = std::max(std::abs(dot), std::exp(-m)) + eps;
-    for (size_t d = 0; d < dv; ++d) {
-      h[d] /= denominator;
-      h_size[d] = (h_size[d] + std::abs(h[d]) * (dot_size + std::exp(-m))) / denominator;
-    }
-  }
-
-  size_t dk, dv;
-  double eps;
-  std::vector<double> c, c_size, n, n_size;
-  double m = 0;
-  std::vector<double> h, h_size;
-};
-
-// Runs the reference over all spans and compares h of every row and the states with what a kernel made of the same
-// input. `unit` is the relative size of one rounding.
-void expect_cell(const ModelDims& dims, const Activations& act, const LayerState& before, const LayerState& after,
-                 const std::vector<Span>& spans, double state_unit) {
-  for (const Span& span : spans) {
-    for (int64_t head = 0; head < dims.num_heads; ++head) {
-      SCOPED_TRACE(cat("slot ", span.slot, " head ", head));
-      Reference reference(dims, before, span.slot, head);
-      const at::Tensor q = act.q.narrow(1, head * dims.head_dim_qk, dims.head_dim_qk);
-      const at::Tensor k = act.k.narrow(1, head * dims.head_dim_qk, dims.head_dim_qk);
-      const at::Tensor v = act.v.narrow(1, head * dims.head_dim_v, dims.head_dim_v);
-      const at::Tensor h = act.h.narrow(1, head * dims.head_dim_v, dims.head_dim_v);
-      // Exponents are of size 16 at most, so each token may shift older contributions by that many roundings.
-      const auto roundings = static_cast<double>(64 + 16 * span.rows + dims.head_dim_qk);
-      const double unit = roundings * std::ldexp(1.0, -24) + state_unit;
-      for (int64_t row = span.first_row; row < span.first_row + span.rows; ++row) {
-        reference.step(Reference::values(q[row]), Reference::values(k[row]), Reference::values(v[row]),
-                       act.gates[row][head].item<double>(), act.gates[row][dims.num_heads + head].item<double>());
-        const std::vector<double> actual = Reference::values(h[row]);
-        for (size_t d = 0; d < actual.size(); ++d) {
-          ASSERT_NEAR(actual[d], reference.h[d], unit * reference.h_size[d] + 1e-30) << "row " << row << " d " << d;
-        }
-      }
-      if (span.rows == 0) continue;
-      const std::vector<double> c = Reference::values(after.c[span.slot][head]);
-      const std::vector<double> n = Reference::values(after.n[span.slot][head]);
-      const double m = after.m[span.slot][head].item<double>();
-      ASSERT_NEAR(m, reference.m, roundings * std::ldexp(1.0, -24) * (1 + std::abs(reference.m)));
-      for (size_t i = 0; i < c.size(); ++i) {
-        ASSERT_NEAR(c[i], reference.c[i], unit * reference.c_size[i] + 1e-30) << "C at " << i;
-      }
-      for (size_t i = 0; i < n.size(); ++i) {
-        ASSERT_NEAR(n[i], reference.n[i], unit * reference.n_size[i] + 1e-30) << "n at " << i;
-      }
-    }
-  }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
 
 ModelDims cell_dims(int64_t heads, int64_t dk, int64_t dv) {
   ModelDims dims;
@@ -142,7 +46,7 @@ const std::vector<ModelDims>& cell_shapes() {
 
 // A pass of several sequences: spans in row order, slots scrambled, slot 1 unused.
 std::vector<Span> make_spans(const std::vector<int64_t>& lengths) {
-  const std::vector<int64_t> slots = {4, 0, 5, 2, 3};
+  const std::vector<int64_t> slots = {4, 0, 5, 2, 3, 7, 8, 6};
   std::vector<Span> spans;
   int64_t row = 0;
   for (size_t i = 0; i < lengths.size(); ++i) {
@@ -151,7 +55,7 @@ std::vector<Span> make_spans(const std::vector<int64_t>& lengths) {
   }
   return spans;
 }
-constexpr int64_t kSlots = 6;
+constexpr int64_t kSlots = 9;
 
 int64_t rows_of(const std::vector<Span>& spans) {
   return spans.back().first_row + spans.back().rows;
@@ -226,11 +130,85 @@ TEST_P(CpuCellTest, StepSequenceAndChunkwiseFollowTheRecurrence) {
       expect_cell(dims, sequence.act, input.state, sequence.state, spans, 0);
       const Result chunked = run(chunkwise(chunk), dims, input, spans, threads);
       expect_cell(dims, chunked.act, input.state, chunked.state, spans, 0);
-      EXPECT_TRUE(same_result(run_steps(dims, input, spans, threads), sequence)) << "steps and sequence differ";
+      const Result steps = run_steps(dims, input, spans, threads);
+      expect_cell(dims, steps.act, input.state, steps.state, spans, 0);
       EXPECT_TRUE(same_bits(sequence.state.c[1], input.state.c[1]) && same_bits(chunked.state.c[1], input.state.c[1]))
           << "an unused slot was changed";
       if (HasFatalFailure()) return;
     }
+  }
+}
+
+TEST_P(CpuCellTest, OddAndLargeHeadsFollowTheRecurrence) {
+  const std::vector<std::array<int64_t, 2>> heads = {{1, 512}, {512, 1}, {5, 17},   {17, 5},   {33, 33},  {33, 128},
+                                                     {128, 5}, {5, 256}, {256, 17}, {17, 512}, {130, 70}, {512, 33}};
+  uint64_t seed = 100;
+  for (const auto& [dk, dv] : heads) {
+    const ModelDims dims = cell_dims(1 + static_cast<int64_t>(seed % 2), dk, dv);
+    const int64_t chunk = std::array<int64_t, 4>{7, 16, 25, 13}[seed % 4];
+    const std::vector<Span> spans = make_spans({chunk, 2 * chunk});
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      SCOPED_TRACE(cat(text(dims), " chunk ", chunk, dtype == at::kFloat ? " float32" : " bfloat16"));
+      Random random(seed++);
+      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots, dtype)};
+      const int threads = 1 + static_cast<int>(seed % 4);
+      // Half a unit in the last of 8 significant bits, once where the state is carried, else for every token.
+      const double rounding = dtype == at::kFloat ? 0 : std::ldexp(1.0, -8) * 1.01;
+      const Result chunked = run(chunkwise(chunk), dims, input, spans, threads);
+      expect_cell(dims, chunked.act, input.state, chunked.state, spans, rounding);
+      const Result sequence = run(make_cpu_sequence, dims, input, spans, threads);
+      expect_cell(dims, sequence.act, input.state, sequence.state, spans, rounding);
+      const Result steps = run_steps(dims, input, spans, threads);
+      expect_cell(dims, steps.act, input.state, steps.state, spans, static_cast<double>(2 * chunk) * rounding);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(CpuCellTest, EveryChunkSizeFollowsTheRecurrence) {
+  const ModelDims dims = cell_dims(2, 20, 40);
+  for (const int64_t chunk : {1, 2, 7, 11, 12, 13, 16, 31, 33, 100, 128, 256}) {
+    SCOPED_TRACE(chunk);
+    const std::vector<Span> spans = make_spans({chunk, 3 * chunk});
+    Random random(static_cast<uint64_t>(200 + chunk));
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    const Result result = run(chunkwise(chunk), dims, input, spans, 2);
+    expect_cell(dims, result.act, input.state, result.state, spans, 0);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(CpuCellTest, BatchesOfUnequalLengthsGiveTheBitsOfEachSequenceAlone) {
+  const ModelDims dims = cell_dims(3, 17, 40);
+  const std::vector<int64_t> lengths = {5, 0, 33, 1, 64, 7, 8, 19};
+  for (size_t batch = 1; batch <= lengths.size(); ++batch) {
+    const std::vector<Span> spans = make_spans({lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(batch)});
+    Random random(300 + batch);
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    const Result sequence = run(make_cpu_sequence, dims, input, spans, 2);
+    const Result steps = run_steps(dims, input, spans, 2);
+    expect_cell(dims, sequence.act, input.state, sequence.state, spans, 0);
+    expect_cell(dims, steps.act, input.state, steps.state, spans, 0);
+    for (const Span& span : spans) {
+      const auto same_span = [&](const Result& a, const Result& b) {
+        return same_bits(a.act.h.narrow(0, span.first_row, span.rows), b.act.h.narrow(0, span.first_row, span.rows)) &&
+               same_bits(a.state.c[span.slot], b.state.c[span.slot]) &&
+               same_bits(a.state.n[span.slot], b.state.n[span.slot]) &&
+               same_bits(a.state.m[span.slot], b.state.m[span.slot]);
+      };
+      EXPECT_TRUE(same_span(sequence, run(make_cpu_sequence, dims, input, {span}, 1))) << batch;
+      EXPECT_TRUE(same_span(steps, run_steps(dims, input, {span}, 1))) << batch;
+    }
+  }
+}
+
+TEST_P(CpuCellTest, TheSequenceOfAFewTokensHasTheBitsOfSteps) {
+  const ModelDims dims = cell_dims(3, 17, 100);
+  for (int64_t tokens = 1; tokens < 8; ++tokens) {
+    const std::vector<Span> spans = make_spans({tokens, 1});
+    Random random(static_cast<uint64_t>(400 + tokens));
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    EXPECT_TRUE(same_result(run_steps(dims, input, spans, 2), run(make_cpu_sequence, dims, input, spans, 3))) << tokens;
   }
 }
 
@@ -334,21 +312,27 @@ TEST_P(CpuCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
     const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots, at::kBFloat16)};
     // Half a unit in the last of 8 significant bits per rounding.
     const double rounding = std::ldexp(1.0, -8) * 1.01;
-    const Result sequence = run(make_cpu_sequence, dims, input, spans, 2);
-    expect_cell(dims, sequence.act, input.state, sequence.state, spans, rounding);
-    const Result chunked = run(chunkwise(32), dims, input, spans, 2);
-    expect_cell(dims, chunked.act, input.state, chunked.state, spans, 2 * rounding);
     const Result steps = run_steps(dims, input, spans, 3);
     expect_cell(dims, steps.act, input.state, steps.state, spans, 64 * rounding);
 
-    // The sequence kernel keeps float32 until the end, so it ends on the rounded float32 result.
+    // Float32 is kept until a call ends, which so ends on the rounded float32 result.
     Result wide = input;
     wide.state.c = input.state.c.to(at::kFloat);
     wide.state.n = input.state.n.to(at::kFloat);
-    const Result exact = run(make_cpu_sequence, dims, wide, spans, 2);
-    EXPECT_TRUE(same_bits(sequence.state.c, exact.state.c.to(at::kBFloat16)));
-    EXPECT_TRUE(same_bits(sequence.state.n, exact.state.n.to(at::kBFloat16)));
-    EXPECT_TRUE(same_bits(sequence.act.h, exact.act.h));
+    for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(32)}) {
+      const Result narrow = run(make, dims, input, spans, 2);
+      expect_cell(dims, narrow.act, input.state, narrow.state, spans, rounding);
+      const Result exact = run(make, dims, wide, spans, 2);
+      EXPECT_TRUE(same_bits(narrow.state.c, exact.state.c.to(at::kBFloat16)));
+      EXPECT_TRUE(same_bits(narrow.state.n, exact.state.n.to(at::kBFloat16)));
+      EXPECT_TRUE(same_bits(narrow.act.h, exact.act.h));
+    }
+    const std::vector<Span> tokens = {{4, 0, 1}, {0, 64, 1}};
+    const Result step = run(make_cpu_step, dims, input, tokens, 2);
+    const Result exact = run(make_cpu_step, dims, wide, tokens, 2);
+    EXPECT_TRUE(same_bits(step.state.c, exact.state.c.to(at::kBFloat16)));
+    EXPECT_TRUE(same_bits(step.state.n, exact.state.n.to(at::kBFloat16)));
+    EXPECT_TRUE(same_bits(step.act.h, exact.act.h));
   }
 }
 

@@ -17,6 +17,13 @@
 
 namespace xlstm::test {
 
+// The format of canonical floats of a type.
+inline WeightFormat format_of(at::ScalarType dtype) {
+  return dtype == at::kFloat      ? WeightFormat::kFloat32
+         : dtype == at::kBFloat16 ? WeightFormat::kBfloat16
+                                  : WeightFormat::kFloat16;
+}
+
 class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
@@ -32,7 +39,7 @@ class Random {
 
   Linear linear(int64_t out, int64_t in, bool bias, at::ScalarType dtype = at::kFloat) {
     const double stddev = 1.0 / std::sqrt(static_cast<double>(in));
-    return {out, in, normal({out, in}, stddev, dtype), bias ? normal({out}, 0.5) : at::Tensor()};
+    return {out, in, normal({out, in}, stddev, dtype), bias ? normal({out}, 0.5) : at::Tensor(), format_of(dtype)};
   }
 
   Norm norm(int64_t features, bool bias) {

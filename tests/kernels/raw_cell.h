@@ -50,7 +50,7 @@ struct RawCell {
   [[nodiscard]] int64_t qk_stride() const { return shape.heads * shape.dims.dk; }
   [[nodiscard]] int64_t v_stride() const { return shape.heads * shape.dims.dv; }
 
-  // One head of a tile; no chain.
+  // One head of a tile; no chain and no carried state.
   [[nodiscard]] cpu::ChunkTileArgs args(const Tile& tile, int64_t head) {
     const int64_t row = spans[static_cast<size_t>(tile.span)].first_row + tile.token_begin;
     const int64_t state = tile.span * shape.heads + head;
@@ -68,6 +68,8 @@ struct RawCell {
     args.rows.v_stride = args.rows.h_stride = v_stride();
     args.rows.gate_stride = 2 * shape.heads;
     args.rows.rows = tile.token_end - tile.token_begin;
+    args.token = tile.token_begin;
+    args.following = spans[static_cast<size_t>(tile.span)].rows - tile.token_end;
     args.state.m = m.data() + state;
     args.state.c_stride = dv;
     if (shape.bfloat16_state) {
@@ -91,7 +93,12 @@ struct RawCell {
 class RawRunner : public TileRunner {
  public:
   // With `ahead`, tiles of a head may run beside each other.
-  RawRunner(RawCell& cell, bool ahead) : cell_(cell), ahead_(ahead), chains_(cell.m.size()) { rewind(); }
+  RawRunner(RawCell& cell, bool ahead) : cell_(cell), ahead_(ahead), chains_(cell.m.size()), carried_(cell.m.size()) {
+    for (std::vector<float>& head : carried_) {
+      head.resize(static_cast<size_t>(cpu::carried_state_floats(cell.shape.dims)));
+    }
+    rewind();
+  }
 
   // For a next call, which goes on from the states of the last.
   void rewind() const {
@@ -100,9 +107,10 @@ class RawRunner : public TileRunner {
   [[nodiscard]] bool runs_ahead() const override { return ahead_; }
   void run(const Tile& tile) const override {
     for (int64_t head = tile.head_begin; head < tile.head_end; ++head) {
+      const auto index = static_cast<size_t>(tile.span * cell_.shape.heads + head);
       cpu::ChunkTileArgs args = cell_.args(tile, head);
-      if (ahead_) args.chain = &chains_[static_cast<size_t>(tile.span * cell_.shape.heads + head)];
-      args.token = tile.token_begin;
+      args.chain = &chains_[index];
+      args.carried = carried_[index].data();
       cpu::run_chunk_tile(args);
     }
   }
@@ -111,6 +119,7 @@ class RawRunner : public TileRunner {
   RawCell& cell_;
   bool ahead_;
   mutable std::vector<cpu::HeadChain> chains_;
+  mutable std::vector<std::vector<float>> carried_;
 };
 
 }  // namespace xlstm::test

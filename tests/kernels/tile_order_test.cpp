@@ -72,7 +72,10 @@ TEST_P(TileOrderTest, SchedulersGiveTheBitsOfASerialRun) {
       // Two calls: the second goes on from the states of the first.
       RawCell expected(shape, spans, seed);
       const RawRunner serial(expected, false);
-      for (int call = 0; call < 2; ++call) run_serially({spans, {shape.heads, 1, chunk}}, serial);
+      for (int call = 0; call < 2; ++call) {
+        serial.rewind();
+        run_serially({spans, {shape.heads, 1, chunk}}, serial);
+      }
 
       ThreadPool pool(2);
       for (const auto& make : {make_queued_scheduler, make_actor_scheduler}) {
@@ -102,7 +105,10 @@ TEST_P(TileOrderTest, EveryWorkerCountAndBandGivesTheBitsOfASerialRun) {
   for (const RawShape& shape : {RawShape{4, {5, 20, 1e-6F}, false}, RawShape{3, {16, 9, 1e-6F}, true}}) {
     RawCell expected(shape, spans, 11);
     const RawRunner serial(expected, false);
-    for (int call = 0; call < 2; ++call) run_serially({spans, {shape.heads, 1, kChunk}}, serial);
+    for (int call = 0; call < 2; ++call) {
+      serial.rewind();
+      run_serially({spans, {shape.heads, 1, kChunk}}, serial);
+    }
     for (const auto& make : {make_queued_scheduler, make_actor_scheduler}) {
       for (int workers = 1; workers <= 8; ++workers) {
         for (int64_t band = 1; band <= shape.heads; ++band) {

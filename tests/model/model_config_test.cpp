@@ -141,7 +141,8 @@ TEST(ModelConfig, ModelsWithOtherMathematicsAreRefused) {
       {{{"chunkwise_kernel", "chunkwise--native_siging"}}, "sigmoid input gate"},
       {{{"sequence_kernel", "native_sequence__triton_siging"}}, "sequence_kernel"},
       {{{"step_kernel", "native_siging"}}, "step_kernel"},
-      {{{"quantization", {{"bits", 4}}}}, "a quantized one"},
+      {{{"quantization", {{"bits", 4}}}}, "quantization.version"},
+      {{{"quantization", {{"version", 1}, {"bits", 2}}}}, "quantization.bits"},
       {{{"quantization_config", {{"load_in_4bit", true}}}}, "quantization_config"}};
   for (auto [config, message] : cases) {
     SCOPED_TRACE(config.dump());

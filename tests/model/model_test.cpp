@@ -67,7 +67,8 @@ class ModelOnBackend : public testing::TestWithParam<Backend> {
     resolution.sequence = GetParam().sequence;
     resolution.step = GetParam().step;
     ModelKernels kernels = make_kernels(resolution, small_dims(), {kChunk, /*heads_per_band=*/2}, pool_);
-    Weights weights = random_weights(small_dims(), kBlocks, *kernels.ops, at::kFloat, 11);
+    Weights weights = random_weights({small_dims(), kBlocks, /*seed=*/11}, *kernels.ops,
+                                     {weight_formats("float32"), pool_, /*progress=*/false});
     return Model(small_dims(), std::move(weights), std::move(kernels));
   }
 

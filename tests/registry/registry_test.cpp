@@ -122,12 +122,26 @@ TEST(Resolve, RefusesADeviceThatIsNotThere) {
   expect_error([&] { (void)resolve(opts); }, ExitCode::kDevice, {"device", "cpu", "mps"});
 }
 
-TEST(Resolve, RefusesQuantizedWeightsWhileThereAreNoKernelsForThem) {
-  for (const char* dtype : {"int8", "int4"}) {
+TEST(Resolve, TakesWeightTypesAsAskedAndAutoAsStored) {
+  for (const char* dtype : {"float32", "bfloat16", "float16", "int8", "int4"}) {
     RuntimeOpts opts = on_cpu();
     opts.dtype = dtype;
-    expect_error([&] { (void)resolve(opts); }, ExitCode::kDevice, {"dtype", dtype, "bfloat16"});
+    EXPECT_EQ(resolve(opts).weight_dtype, dtype);
   }
+  EXPECT_EQ(resolve(on_cpu()).weight_dtype, "bfloat16");
+  EXPECT_EQ(resolve(on_cpu(), "int4").weight_dtype, "int4");
+}
+
+TEST(Resolve, AQuantizedCheckpointRunsAsItIsOrAsFloatsButNotInOtherBits) {
+  RuntimeOpts opts = on_cpu();
+  for (const char* dtype : {"int4", "float32", "bfloat16", "float16"}) {
+    opts.dtype = dtype;
+    EXPECT_EQ(resolve(opts, "int4").weight_dtype, dtype);
+  }
+  opts.dtype = "int8";
+  expect_error([&] { (void)resolve(opts, "int4"); }, ExitCode::kDevice, {"dtype (int4 checkpoint)", "got int8"});
+  opts.dtype = "int4";
+  expect_error([&] { (void)resolve(opts, "int8"); }, ExitCode::kDevice, {"dtype (int8 checkpoint)", "got int4"});
 }
 
 TEST(Resolve, RefusesARayClusterOnlyWhereRayWouldRun) {

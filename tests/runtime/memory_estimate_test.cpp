@@ -68,27 +68,38 @@ RuntimeOpts unguarded() {
 
 TEST(MemoryEstimate, CountsATinyModelToTheByte) {
   EstimateRequest request;
-  request.weights = weight_bytes("bfloat16");
+  request.weight_dtype = "bfloat16";
   request.rows = 3;
   const MemoryEstimate estimate = estimate_memory(tiny_dims(), 1, request);
   EXPECT_EQ(estimate.weights, 640U * 2 + 68 * 4 + 160 * 2);  // matrices; norms and gates; embedding and head
-  EXPECT_EQ(estimate.loading, 1424U + 256 * 4);              // at the widest matrix, a float32 copy beside it
+  EXPECT_EQ(estimate.loading, estimate.weights);
   EXPECT_EQ(estimate.state, 2U * ((2 * 4 + 2) * 4 + 4));
   EXPECT_EQ(estimate.workspace, 3U * 84 * 4 + 10 * 4);
 }
 
-TEST(MemoryEstimate, TakesTheBytesOfQuantizedWeightsAsTheyAreGiven) {
+TEST(MemoryEstimate, HasTheMatrixThatIsBeingPackedTwice) {
   EstimateRequest request;
-  request.weights = {0.5, 4, 1};
+  request.weight_dtype = "bfloat16";
+  request.packs = true;
   const MemoryEstimate estimate = estimate_memory(tiny_dims(), 1, request);
-  EXPECT_EQ(estimate.weights, 640U / 2 + 68 * 4 + 80 * 4 + 80);
+  EXPECT_EQ(estimate.weights, 1872U);
+  EXPECT_EQ(estimate.loading, 1872U + 80 * 2);  // the head, the last one
+  EXPECT_EQ(estimate.staging, 2U * 256 * 2);    // the widest
+}
+
+TEST(MemoryEstimate, CountsScalesAndZeroPoints) {
+  EstimateRequest request;
+  request.weight_dtype = "int4";
+  const MemoryEstimate estimate = estimate_memory(tiny_dims(), 1, request);
+  const uint64_t blocks = (24 + 8 + 32) * (4 + 3) + 8 * (8 + 3);  // half a byte an element, 3 bytes a group
+  EXPECT_EQ(estimate.weights, blocks + 68 * 4 + 80 * 2 + 10 * (8 + 2));
 }
 
 TEST(MemoryEstimate, IsWhatWeightsStatesAndWorkspaceOfASyntheticModelTake) {
-  for (const char* dtype : {"float32", "bfloat16"}) {
-    RuntimeOpts opts = test::quiet_opts();
+  for (const char* dtype : {"float32", "bfloat16", "int8", "int4"}) {
+    RuntimeOpts opts = test::native_opts();
     opts.dtype = dtype;
-    opts.state_dtype = dtype;
+    opts.state_dtype = opts.dtype == "bfloat16" ? "bfloat16" : "float32";
     Engine engine = Engine::synthetic(opts, resolve(opts), wide_dims(), 3);
     EstimateRequest request = estimate_request(opts, resolve(opts), /*longest_prompt=*/100);
     request.slots = 2;
@@ -97,13 +108,14 @@ TEST(MemoryEstimate, IsWhatWeightsStatesAndWorkspaceOfASyntheticModelTake) {
     EXPECT_EQ(estimate.state, engine.make_state(2).bytes());
     Workspace work(wide_dims(), at::kCPU);
     work.reserve(100, 1);
-    EXPECT_EQ(estimate.workspace, work.bytes());
+    const uint64_t copies = request.float32_copies ? 4 * 5000 * 512 : 0;
+    EXPECT_EQ(estimate.workspace, work.bytes() + copies);
   }
 }
 
 TEST(MemoryEstimate, IsWhatWeightsOfACheckpointTake) {
-  for (const char* dtype : {"float32", "bfloat16"}) {
-    RuntimeOpts opts = test::quiet_opts();
+  for (const char* dtype : {"float32", "bfloat16", "int8", "int4"}) {
+    RuntimeOpts opts = test::native_opts();
     opts.dtype = dtype;
     Engine engine = test::load_engine(test::bundled_model(), opts);
     const Checkpoint checkpoint(test::bundled_model());
@@ -113,13 +125,46 @@ TEST(MemoryEstimate, IsWhatWeightsOfACheckpointTake) {
   }
 }
 
-TEST(MemoryEstimate, LoadingACheckpointTakesNoMoreThanItsFinalSizeBecauseItIsConvertedInPlace) {
+// Packed matrices are padded to whole panels.
+TEST(MemoryEstimate, IsAboutWhatPackedWeightsTake) {
+  for (const char* dtype : {"float32", "bfloat16", "int8", "int4"}) {
+    RuntimeOpts opts = test::quiet_opts();
+    opts.dtype = dtype;
+    Engine engine = Engine::synthetic(opts, resolve(opts), wide_dims(), 3);
+    const auto estimate =
+        static_cast<double>(estimate_memory(wide_dims(), 3, estimate_request(opts, resolve(opts))).weights);
+    EXPECT_NEAR(static_cast<double>(total_bytes(engine.model().weights())), estimate, 0.05 * estimate) << dtype;
+  }
+}
+
+TEST(MemoryEstimate, ATiedHeadIsASecondMatrixWhereItIsPackedOrQuantized) {
+  const CheckpointLayout layout = resolve_layout(Checkpoint(test::goldens() / "zoo" / "tied_qk1_f32"));
+  EstimateRequest request;
+  const uint64_t shared = estimate_memory(layout, request).weights;
+  request.packs = true;
+  const auto table = static_cast<uint64_t>(layout.embedding.shape[0] * layout.embedding.shape[1]);
+  EXPECT_EQ(estimate_memory(layout, request).weights, shared + 4 * table);
+  request.packs = false;
+  request.weight_dtype = "int8";
+  RuntimeOpts opts = test::native_opts();
+  opts.dtype = "int8";
+  Engine engine = test::load_engine(test::goldens() / "zoo" / "tied_qk1_f32", opts);
+  EXPECT_EQ(estimate_memory(layout, request).weights, total_bytes(engine.model().weights()));
+}
+
+TEST(MemoryEstimate, LoadingTakesTheFinalSizeAndOneMatrixWhereItIsPacked) {
   const CheckpointLayout layout = resolve_layout(Checkpoint(test::bundled_model()));
   EstimateRequest request;
-  for (const char* dtype : {"float32", "bfloat16"}) {
-    request.weights = weight_bytes(dtype);
-    const MemoryEstimate estimate = estimate_memory(layout, request);
-    EXPECT_EQ(estimate.loading, estimate.weights);
+  for (const char* dtype : {"float32", "bfloat16", "int8", "int4"}) {
+    request.weight_dtype = dtype;
+    request.packs = false;
+    const MemoryEstimate in_place = estimate_memory(layout, request);
+    EXPECT_EQ(in_place.loading, in_place.weights);
+    request.packs = true;
+    const MemoryEstimate packed = estimate_memory(layout, request);
+    EXPECT_EQ(packed.weights, in_place.weights);
+    EXPECT_GT(packed.loading, packed.weights);
+    EXPECT_LE(packed.loading, packed.weights + packed.staging / 2);
   }
 }
 

@@ -35,7 +35,7 @@ inline RuntimeOpts native_opts() {
 }
 
 inline Engine load_engine(const std::filesystem::path& directory, const RuntimeOpts& opts = quiet_opts()) {
-  return Engine::load(opts, resolve(opts), directory);
+  return Engine::load(opts, resolve(opts, stored_dtype(directory)), directory);
 }
 
 }  // namespace xlstm::test

@@ -20,14 +20,6 @@ Comparison record(int64_t pairs, int64_t wins) {
   return comparison;
 }
 
-TEST(Quantile, InterpolatesBetweenSortedValues) {
-  EXPECT_DOUBLE_EQ(quantile({3, 1, 2}, 0.5), 2);
-  EXPECT_DOUBLE_EQ(quantile({4, 1, 2, 3}, 0.5), 2.5);
-  EXPECT_DOUBLE_EQ(quantile({5, 1, 2, 3, 4}, 0.25), 2);
-  EXPECT_DOUBLE_EQ(quantile({7}, 0.75), 7);
-  EXPECT_DOUBLE_EQ(quantile({1, 2}, 1), 2);
-}
-
 TEST(Compare, TakesTheMedianOfTheRatiosNotTheRatioOfTheMedians) {
   // The machine became four times slower in the middle; in every pair the candidate took 10% less.
   std::vector<TimingPair> pairs;

@@ -5,7 +5,8 @@
 
 namespace xlstm {
 
-// As long as it lives, remove_emergency_files() deletes `path`. A path beyond a fixed number or length is not covered.
+// As long as it lives, remove_emergency_files() deletes `path`, a file or an empty directory; those registered later go
+// first, so a directory is registered before the files in it. A path beyond a fixed number or length is not covered.
 // Thread-safe.
 class EmergencyFile {
  public:

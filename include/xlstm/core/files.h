@@ -63,6 +63,8 @@ class AtomicFile {
 
   void write(const void* data, size_t size);
   void write(std::string_view text) { write(text.data(), text.size()); }
+  // At a place of its own, whatever was written before; write() goes on where it was.
+  void write_at(uint64_t offset, const void* data, size_t size);
   void commit();
 
  private:

@@ -73,6 +73,33 @@ class SafetensorsWriter {
   std::map<std::string, std::string> metadata_;
 };
 
+struct TensorHeader {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<int64_t> shape;
+};
+
+// A file whose tensors are known beforehand and whose data comes in pieces, in any order: for more than fits into
+// memory. Data is laid out as by SafetensorsWriter. All errors are kOutput; the file is complete or absent.
+class SafetensorsStream {
+ public:
+  SafetensorsStream(const std::filesystem::path& path, const std::vector<TensorHeader>& tensors);
+
+  // Bytes [offset, offset + bytes.size()) of a tensor; every byte is written once.
+  void write(const std::string& tensor, uint64_t offset, std::span<const std::byte> bytes);
+  void commit();
+
+ private:
+  struct Place {
+    uint64_t begin = 0;  // in the file
+    uint64_t size = 0;
+  };
+
+  AtomicFile file_;
+  std::map<std::string, Place> places_;
+  uint64_t missing_ = 0;  // bytes
+};
+
 // Row-major elements of a shape, or −1 if a dimension is negative or the product does not fit into int64.
 [[nodiscard]] int64_t element_count(const std::vector<int64_t>& shape);
 

@@ -8,9 +8,14 @@
 //   ffn.{proj_up_gate,proj_up}           or fused ffn.proj_up_gate_z
 // and outside: [backbone.]embeddings or embedding, [backbone.]out_norm, lm_head. The prefix is that of transformers'
 // xLSTMForCausalLM; NX-AI's package and headless models have none.
+//
+// In a quantized checkpoint (model_config.h) the matrices of the blocks and the head are codes: X.weight I8 [out, in]
+// or U8 [out, ⌈in/2⌉], with X.scale F16 [out, groups] and, in int4, X.zero U8 [out, groups] beside it. Shapes of
+// parameters are those of the matrices that the codes stand for.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,9 +27,15 @@ namespace xlstm {
 struct Parameter {
   std::vector<std::string> sources;  // checkpoint tensors, concatenated along dimension 0; empty: absent
   std::vector<int64_t> shape;        // after concatenation; empty: absent
+  // The sources are codes of this format, with scale_name() and, in int4, zero_name() of each beside them.
+  std::optional<MatrixFormat> quantized;
 
   [[nodiscard]] bool present() const { return !sources.empty(); }
 };
+
+// "X.scale" and "X.zero" of the source "X.weight".
+[[nodiscard]] std::string scale_name(const std::string& source);
+[[nodiscard]] std::string zero_name(const std::string& source);
 
 // qk = qk_dim, v = v_dim. Biases other than the gates' are absent unless the model has use_bias.
 struct BlockParameters {
@@ -47,8 +58,8 @@ struct CheckpointLayout {
   Parameter out_norm, out_norm_bias;  // [E]; without out_norm the last norm is left out
   Parameter head;                     // [V, E]; absent if head_is_embedding
   bool head_is_embedding = false;
-  // One line each, "WHAT (WHERE): expected …, got …": missing, unexpected and misshapen tensors, types that are not
-  // F32, BF16 or F16, sizes that contradict config.json.
+  // One line each, "WHAT (WHERE): expected …, got …": missing, unexpected and misshapen tensors, types that they cannot
+  // have, sizes that contradict config.json.
   std::vector<std::string> problems;
 };
 
@@ -58,9 +69,18 @@ struct CheckpointLayout {
 // Error kCheckpoint with the first problem and the number of others; `where` names the checkpoint.
 void require_complete(const CheckpointLayout& layout, const std::string& where);
 
+enum class ParameterRole {
+  kVector,     // a norm or a bias
+  kGates,      // the projection to the input and forget gates
+  kMatrix,     // another matrix of a block
+  kEmbedding,  // the table
+  kHead,
+};
+
 struct NamedParameter {
   std::string name;  // "embedding", "blocks.3.qkvo_bias"
   const Parameter* parameter = nullptr;
+  ParameterRole role = ParameterRole::kVector;
 };
 
 // All parameters that are present, in the order of the forward pass. The pointers are into `layout`.

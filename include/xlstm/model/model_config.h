@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "xlstm/model/quantization.h"
+
 namespace xlstm {
 
 struct ModelConfig {
@@ -29,6 +31,8 @@ struct ModelConfig {
   // resolve_layout() lets the tensors decide, and accepts a missing out_norm.weight only if the key is false.
   bool add_out_norm = true;
 
+  std::optional<Quantization> quantization;  // of the matrices of blocks and of the head; absent: floats
+
   int64_t bos_token_id = 0;
   std::vector<int64_t> eos_token_ids = {2};  // one or several, empty for null; 2 is "!" in the gpt-neox vocabulary
   std::optional<int64_t> pad_token_id = 1;
@@ -46,8 +50,9 @@ struct ModelConfig {
 };
 
 // Reads and checks a config.json; `where` names it in messages. Error kCheckpoint for another model_type, for a model
-// with extra or different mathematics (add_qk_norm, add_post_norm, "siging" kernels, quantization), for keys of a wrong
-// type or out of range, and for sizes that contradict each other. Unknown keys are passed over.
+// with extra or different mathematics (add_qk_norm, add_post_norm, "siging" kernels), for quantization of another kind
+// than docs/quantization.md describes, for keys of a wrong type or out of range, and for sizes that contradict each
+// other. Unknown keys are passed over.
 [[nodiscard]] ModelConfig parse_model_config(const nlohmann::json& json, const std::string& where);
 
 }  // namespace xlstm

@@ -42,7 +42,7 @@ struct DeviceInfo {
 // What will run.
 struct Resolution {
   std::string device;
-  std::string weight_dtype;  // "float32", "bfloat16", "float16"
+  std::string weight_dtype;  // "float32", "bfloat16", "float16", "int8", "int4"
   std::string ops;           // registry keys
   std::string chunkwise;
   std::string sequence;
@@ -51,8 +51,9 @@ struct Resolution {
   int workers = 1;  // of the chunkwise scheduler
 };
 
-// Resolves every `auto`, alias and count. Error kUsage for a name that does not exist, kDevice for a device, kernel or
-// dtype that is not available, listing what is.
-[[nodiscard]] Resolution resolve(const RuntimeOpts& opts);
+// Resolves every `auto`, alias and count. `stored_dtype`: "int8" or "int4" for a run of a checkpoint whose matrices are
+// quantized so (model/quantization.h), else "". Error kUsage for a name that does not exist, kDevice for a device,
+// kernel or dtype that is not available, listing what is.
+[[nodiscard]] Resolution resolve(const RuntimeOpts& opts, const std::string& stored_dtype = "");
 
 }  // namespace xlstm

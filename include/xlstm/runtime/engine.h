@@ -44,6 +44,7 @@ class Engine {
   [[nodiscard]] const Resolution& resolution() const { return resolution_; }
   [[nodiscard]] const ModelDims& dims() const { return model_->dims(); }
   [[nodiscard]] Model& model() { return *model_; }
+  [[nodiscard]] ThreadPool& pool() { return *pool_; }  // the threads inside operations; idle between passes
   [[nodiscard]] bool show_progress() const { return show_progress_; }
   [[nodiscard]] const Tokenizer* tokenizer() const { return tokenizer_ ? &*tokenizer_ : nullptr; }
   [[nodiscard]] const std::string& fingerprint() const { return fingerprint_; }

@@ -1,8 +1,8 @@
 // How much memory a run will take, known before anything is loaded.
 //
-// Counted: the weights at their type at run time, the states, the workspace of the largest pass, and what
-// random_weights() holds beside the parameter that it is drawing (load_weights() converts in place). What libtorch, the
-// tokenizer, the threads and the kernels' scratch take is one fixed amount. All amounts are bytes.
+// Counted: the weights in their formats at run time, the states, the workspace of the largest pass, and while loading
+// the one parameter that is being packed, which is there twice. What libtorch, the tokenizer, the threads and the
+// kernels' scratch take is one fixed amount; so is the padding of packed matrices. All amounts are bytes.
 #pragma once
 
 #include <cstdint>
@@ -16,15 +16,6 @@
 
 namespace xlstm {
 
-// Bytes per element, scales and zero points of quantized matrices included. Norms, biases and gates are float32.
-struct WeightBytes {
-  double matrices = 4;
-  double embedding = 4;
-  double head = 4;
-};
-// The same type for all of them: "float32", "bfloat16" or "float16".
-[[nodiscard]] WeightBytes weight_bytes(const std::string& dtype);
-
 enum class WeightPlace {
   kHost,     // a CPU: everything is this process's memory
   kDevice,   // weights, states and workspace are in the device's own memory
@@ -32,12 +23,13 @@ enum class WeightPlace {
 };
 
 struct EstimateRequest {
-  WeightBytes weights;
-  double state_bytes = 4;       // per element of C and n; m is float32
-  int64_t slots = 1;            // sequences that have a state
-  int64_t rows = 1;             // of the largest pass
-  int64_t logit_rows = 1;       // whose logits the largest pass keeps
-  bool float32_copies = false;  // operations that convert a matrix to float32 each time they multiply with it
+  std::string weight_dtype = "float32";  // as in Resolution
+  double state_bytes = 4;                // per element of C and n; m is float32
+  int64_t slots = 1;                     // sequences that have a state
+  int64_t rows = 1;                      // of the largest pass
+  int64_t logit_rows = 1;                // whose logits the largest pass keeps
+  bool float32_copies = false;           // operations that make a matrix float32 each time they multiply with it
+  bool packs = false;                    // operations that keep matrices in an order of their own
   WeightPlace place = WeightPlace::kHost;
 };
 // One sequence in segments of prefill_segment tokens, logits for the last row: what `generate` does. `longest_prompt`:

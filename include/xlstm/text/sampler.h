@@ -38,8 +38,11 @@ class Sampler {
   [[nodiscard]] const SamplingOptions& options() const { return options_; }
 
  private:
+  static constexpr size_t kBlock = 16;
+
   void load_scores(std::span<const float> logits);
   void penalize(std::span<const int64_t> history);
+  void find_block_bests();
   [[nodiscard]] int32_t greatest() const;
   void start_candidates();
   void sort_candidates(size_t count);
@@ -51,6 +54,8 @@ class Sampler {
   SamplingOptions options_;
   std::vector<int64_t> banned_;
   std::vector<double> scores_;       // [usable_vocab] logits after the penalty
+  std::vector<double> block_bests_;  // greatest score of each kBlock consecutive ids
+  std::vector<double> ranked_bests_;
   std::vector<int32_t> candidates_;  // ids that the filters have kept so far
   size_t sorted_ = 0;                // this many candidates at the front are in order, most likely first
   std::vector<double> weights_;      // per candidate, at draw

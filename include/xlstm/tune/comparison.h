@@ -38,10 +38,6 @@ struct Comparison {
 // are independent of each other). Six pairs are the fewest that can show it.
 [[nodiscard]] bool clearly_faster(const Comparison& comparison);
 
-// The value below which a share of the values lies, by linear interpolation between the sorted values; values must not
-// be empty.
-[[nodiscard]] double quantile(std::vector<double> values, double share);
-
 // Component by component; of nothing: 0.
 [[nodiscard]] Timing median_timing(const std::vector<Timing>& timings);
 
