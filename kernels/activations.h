@@ -7,16 +7,15 @@
 namespace xlstm {
 
 struct Activations {
-  at::Tensor x;       // [max_rows, E] residual stream
-  at::Tensor normed;  // [max_rows, max(E, v_dim)] scratch: input of the next projection
-  at::Tensor qkvo;    // [max_rows, 2·qk_dim + 2·v_dim]
-  at::Tensor q;       // view of qkvo: [max_rows, qk_dim], head-major
-  at::Tensor k;       // view of qkvo: [max_rows, qk_dim]
-  at::Tensor v;       // view of qkvo: [max_rows, v_dim]
-  at::Tensor o;       // view of qkvo: [max_rows, v_dim] output gate before the sigmoid
-  at::Tensor gates;   // [max_rows, 2·NH] soft-capped pre-activations, i | f
-  at::Tensor h;       // [max_rows, v_dim] output of the cell, head-major
-  at::Tensor ffn;     // [max_rows, 2·F] gate | up; the product is written over the gate half
+  at::Tensor x;      // [max_rows, E] residual stream
+  at::Tensor qkvo;   // [max_rows, 2·qk_dim + 2·v_dim]
+  at::Tensor q;      // view of qkvo: [max_rows, qk_dim], head-major
+  at::Tensor k;      // view of qkvo: [max_rows, qk_dim]
+  at::Tensor v;      // view of qkvo: [max_rows, v_dim]
+  at::Tensor o;      // view of qkvo: [max_rows, v_dim] output gate before the sigmoid
+  at::Tensor gates;  // [max_rows, 2·NH] soft-capped pre-activations, i | f
+  at::Tensor h;      // [max_rows, v_dim] output of the cell, head-major
+  at::Tensor ffn;    // [max_rows, 2·F] gate | up; the product is written over the gate half
 };
 
 }  // namespace xlstm

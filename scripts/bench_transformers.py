@@ -11,9 +11,11 @@ is one untimed run and -r timed ones. Of a prompt only the last token gets logit
 generate() computes all of them). A shape gets random weights.
 
 On a machine whose speed drifts, figures of two runs do not compare. With --interleave the two take turns: each sample
-of transformers follows one of xlstm_generate, whose process is stopped (SIGSTOP) in between, and both get an untimed
-run before each. The ratio of a row is the median of the ratios of these pairs. Arguments behind `--` go to
-`xlstm_generate bench` alone: `-- --dtype int8` sets int8 weights against transformers' --dtype.
+of transformers follows one of xlstm_generate, whose process is stopped (SIGSTOP) in between. Before each sample,
+untimed: xlstm_generate does the same work once, as `bench` does for every row; transformers, which did that once at the
+row's start, prefills up to 64 tokens or decodes up to 2. The ratio of a row is the median of the ratios of these pairs.
+Arguments behind `--` go to `xlstm_generate bench` alone: `-- --dtype int8` sets int8 weights against transformers'
+--dtype. They may not be what the pairs have in common (-m, --shape, -p, -n, -b, -r, -t, -o, --cell) nor lists.
 
 Needs: pip install torch==2.11.0 transformers==5.17.0 safetensors (others may do).
 Exit codes are those of xlstm_generate.
@@ -37,6 +39,11 @@ PACKAGES = {"torch": "==2.11.0", "transformers": "==5.17.0", "safetensors": ""}
 SHAPES = {"7b": (4096, 32, 8, 50304), "406m": (1024, 24, 4, 50304)}
 SHAPE_FORMS = "7b, 406m or E=1024,blocks=24,heads=4,vocab=50304"
 LARGEST = 1_000_000
+
+# Flags of `xlstm_generate bench` that the script gives it, and those that take lists.
+OURS = {"-m", "--model", "--shape", "-p", "--n-prompt", "-n", "--n-gen", "-b", "--batch", "-r", "--repeats", "-t",
+        "--threads", "-o", "--output", "--cell"}
+LISTS = {"--dtype", "--state-dtype", "--chunkwise-backend", "--chunk-size", "--heads-per-band", "--workers"}
 
 
 def fail(code, what, where, expected, got):
@@ -81,6 +88,18 @@ def parse_shape(text):
     return tuple(values.values())
 
 
+def check_ours(arguments):
+    """What the program may be given beside the row that it measures."""
+    for argument, following in zip(arguments, arguments[1:] + [""]):
+        name, equals, value = argument.partition("=")
+        name = name if name.startswith("--") else name[:2]
+        if name in OURS:
+            fail(2, "arguments behind --", "command line", "none of those that set the pairs", argument)
+        value = value if equals else following
+        if name in LISTS and "," in value:
+            fail(2, f"{name} behind --", "command line", "one value", value)
+
+
 def parse_arguments():
     arguments = sys.argv[1:]
     behind = arguments.index("--") if "--" in arguments else len(arguments)
@@ -121,8 +140,9 @@ def parse_arguments():
             fail(3, "checkpoint", args.model, "a directory with config.json", "none")
     if args.interleave is None and args.ours:
         fail(2, "arguments behind --", "command line", "none without --interleave", " ".join(args.ours))
-    if args.interleave and not os.access(args.interleave, os.X_OK):
+    if args.interleave is not None and not (os.path.isfile(args.interleave) and os.access(args.interleave, os.X_OK)):
         fail(2, "--interleave", args.interleave, "the executable xlstm_generate", "no executable file")
+    check_ours(args.ours)
     return args
 
 
@@ -247,6 +267,8 @@ class Program:
         command += ["--shape", args.shape] if args.shape else ["-m", str(args.model)]
         if not any(argument.split("=")[0] == "--dtype" for argument in args.ours):
             command += ["--dtype", row["dtype"]]
+        self.row = row
+        self.first = None
         self.process = subprocess.Popen(command + args.ours, stdout=subprocess.PIPE, text=True)
 
     def sample(self):
@@ -259,7 +281,17 @@ class Program:
                 sys.exit(code)
             fail(1, "--interleave", "xlstm_generate bench", "a row for each pair", f"fewer and exit code {code}")
         self.process.send_signal(signal.SIGSTOP)
-        return json.loads(line)
+        return self.checked(json.loads(line))
+
+    def checked(self, sample):
+        """The sample, if it is the row's work with the settings of the samples before."""
+        self.first = self.first or sample
+        same = {key: self.row[key] for key in ("test", "n_prompt", "n_gen", "batch", "threads")}
+        settings = ("model", "device", "dtype", "state_dtype", "kernel", "workers", "heads_per_band", "chunk_size")
+        for key, value in (same | {key: self.first[key] for key in settings}).items():
+            if sample[key] != value:
+                fail(1, f"{key} of a row", "xlstm_generate bench", value, sample[key])
+        return sample
 
     def end(self):
         self.process.kill()
@@ -286,7 +318,7 @@ def measure_pairs(args, row, timed, warm_up):
     for key in ("weight_gb_s", "state_gb_s"):
         if mine[key]:
             mine[key] = statistics.median(sample[key] for sample in ours)
-    mine["limit_share"] = None
+    mine.update(limit_share=None, judged_by=None, peak_share=None)  # of the last sample alone
     rate(mine, [sample["tok_s"] for sample in ours])
     return theirs, mine, {"ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
                           "pairs": len(ratios)}
@@ -323,7 +355,7 @@ def empty_row(args, **values):
     row = dict.fromkeys((
         "test", "model", "device", "dtype", "state_dtype", "kernel", "n_prompt", "n_gen", "batch", "threads", "workers",
         "heads_per_band", "chunk_size", "tok_s", "tok_s_min", "tok_s_max", "weight_gb_s", "state_gb_s", "limit_share",
-        "peak_share", "peak_mb", "repeats", "rejected", "ratio"))
+        "judged_by", "peak_share", "peak_mb", "repeats", "rejected", "ratio"))
     name = args.shape or args.model.resolve().name
     row.update({"model": name, "device": "cpu", "kernel": "transformers", "n_prompt": 0, "n_gen": 0}, **values)
     return row

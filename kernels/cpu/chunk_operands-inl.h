@@ -33,6 +33,8 @@ HWY_INLINE int64_t panels_width(int64_t columns) {
   return (columns + kOuterCols - 1) / kOuterCols * kOuterCols;
 }
 
+static_assert(kWidestPanel % kOuterCols == 0, "carried_state_floats() has room for the panels of every target");
+
 // C and n of a head in float32 while its tiles go by: panels [Dk, width] of C, then n.
 struct CarriedState {
   CarriedState(const HeadDims& dims, float* memory) : c(memory), n(memory + dims.dk * panels_width(dims.dv)) {}
@@ -94,15 +96,7 @@ struct TileScratch {
 // The vector at from[i], zeros from `count` on.
 template <class T>
 HWY_INLINE FloatVec load_until(const T* from, int64_t i, int64_t count) {
-  if (i + kLanes <= count) return load(from + i);
-  return i < count ? load_part(from + i, count - i) : hn::Zero(kFloat);
-}
-
-// The vector to to[i], those elements that lie before `count` > i.
-template <class T>
-HWY_INLINE void store_until(FloatVec value, T* to, int64_t i, int64_t count) {
-  if (i + kLanes <= count) return store(value, to + i);
-  store_part(value, to + i, count - i);
+  return i < count ? load_some(from + i, count - i) : hn::Zero(kFloat);
 }
 
 // Strips of q scaled; rows that the micro-kernel computes beside the last are 0.
@@ -202,11 +196,11 @@ void store_state(const CarriedState& carried, const HeadDims& dims, const HeadSt
     for (int64_t col = 0; col < dims.dv; col += kOuterCols) {
       const Panel panel(col, dims.dv);
       const float* const from = carried.c + col * dims.dk + a * panel.width;
-      for (int64_t i = 0; i < panel.cols; i += kLanes) store_until(load(from + i), row, col + i, dims.dv);
+      for (int64_t i = 0; i < panel.cols; i += kLanes) store_some(load(from + i), row + col + i, dims.dv - col - i);
     }
   }
   T* const n = static_cast<T*>(state.n);
-  for (int64_t a = 0; a < dims.dk; a += kLanes) store_until(load(carried.n + a), n, a, dims.dk);
+  for (int64_t a = 0; a < dims.dk; a += kLanes) store_some(load(carried.n + a), n + a, dims.dk - a);
 }
 
 }  // namespace HWY_NAMESPACE

@@ -19,9 +19,11 @@ struct ChunkArgs {
 // All tiles in order; the last is of the tokens left over.
 void run_chunks(const ChunkArgs& args, int64_t chunk_size);
 
+// The most columns of a panel of C, whatever the instruction set.
+constexpr int64_t kWidestPanel = 32;
+
 // Floats of a head's carried state.
 [[nodiscard]] constexpr int64_t carried_state_floats(const HeadDims& dims) {
-  constexpr int64_t kWidestPanel = 32;
   return dims.dk * ((dims.dv + kWidestPanel - 1) / kWidestPanel * kWidestPanel) + (dims.dk + 15) / 16 * 16;
 }
 

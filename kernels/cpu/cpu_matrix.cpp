@@ -3,12 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <array>
 
 #include "kernels/cpu/pack_panels.h"
-#include "kernels/cpu/scratch.h"
 #include "kernels/cpu/team.h"
 #include "xlstm/core/errors.h"
-#include "xlstm/core/str.h"
 
 namespace xlstm::cpu {
 namespace {
@@ -65,12 +64,16 @@ Canonical canonical_tensors(const Linear& linear) {
   Canonical out{linear.weight.contiguous(), {}, {}};
   if (!is_quantized(linear.format)) return out;
   require(linear.scale, at::kHalf, "scale dtype");
+  XLSTM_ASSERT(linear.group > 0);
+  const std::array<int64_t, 2> per_group = {linear.out, (linear.in + linear.group - 1) / linear.group};
+  XLSTM_ASSERT(linear.scale.sizes() == at::IntArrayRef(per_group));
   // The sums of a group's codes are 32-bit integers.
-  XLSTM_ASSERT(linear.group > 0 && (linear.group % 32 == 0 || linear.group >= linear.in) &&
-               std::min(linear.group, linear.in) <= int64_t{1} << 16);
+  XLSTM_ASSERT((linear.group % 32 == 0 || linear.group >= linear.in) && std::min(linear.group, linear.in) <= int64_t{1}
+                                                                                                                 << 16);
   out.scale = linear.scale.contiguous();
   if (linear.format == WeightFormat::kInt4) {
     require(linear.zero, at::kByte, "zero dtype");
+    XLSTM_ASSERT(linear.zero.sizes() == at::IntArrayRef(per_group));
     out.zero = linear.zero.contiguous();
   }
   return out;
@@ -105,7 +108,10 @@ CpuMatrix::CpuMatrix(const Linear& packed, RowOrder order)
       input_(kernel_, layout_),
       data_(static_cast<const std::byte*>(packed.weight.const_data_ptr())),
       bias_(packed.bias.defined() ? packed.bias.const_data_ptr<float>() : nullptr),
-      halves_(halves_of(order)) {}
+      halves_(halves_of(order)) {
+  XLSTM_ASSERT(static_cast<int64_t>(packed.weight.nbytes()) == halves_ * layout_.total_bytes());
+  XLSTM_ASSERT(kRowGrain % kernel_.block_rows == 0);
+}
 
 namespace {
 
@@ -120,9 +126,8 @@ void fetch_target(const PanelTarget& target) {
 
 }  // namespace
 
-template <class Finish>
-void CpuMatrix::for_each_block(const std::byte* x, int64_t rows, const Region& region, RowsOf y,
-                               const Finish& finish) const {
+template <class Run>
+void CpuMatrix::for_each_block(const std::byte* x, int64_t rows, const Region& region, RowsOf y, const Run& run) const {
   PanelArgs args;
   args.layout = &layout_;
   const int64_t block_rows = input_.block_rows();
@@ -135,7 +140,7 @@ void CpuMatrix::for_each_block(const std::byte* x, int64_t rows, const Region& r
       PanelTarget target{y.row(row) + column, y.stride, count, std::min(kPanelWidth, layout_.out - column),
                          bias_at(column)};
       fetch_target(target);
-      finish(panel, args, target);
+      run(panel, args, target);
     }
   }
 }

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 
 #include "kernels/cpu/input_rows.h"
 #include "kernels/cpu/panel_finish.h"
@@ -47,9 +46,9 @@ class CpuMatrix {
   void multiply_gate_up(const std::byte* x, int64_t rows, const Region& region, RowsOf y) const;
 
  private:
-  // target(args, block rows, y) for each block of rows and panel of a region.
-  template <class Finish>
-  void for_each_block(const std::byte* x, int64_t rows, const Region& region, RowsOf y, const Finish& finish) const;
+  // run(panel, args, target) for each block of rows and panel of a region.
+  template <class Run>
+  void for_each_block(const std::byte* x, int64_t rows, const Region& region, RowsOf y, const Run& run) const;
   [[nodiscard]] const float* bias_at(int64_t column) const { return bias_ == nullptr ? nullptr : bias_ + column; }
 
   PanelLayout layout_;  // of a kGateUp matrix: of either half

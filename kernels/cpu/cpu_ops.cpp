@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "kernels/cpu/cpu_matrix.h"
-#include "kernels/cpu/isa.h"
+#include "kernels/cpu/panel_kernels.h"
 #include "kernels/cpu/row_ops.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/cpu/team.h"
@@ -105,8 +105,11 @@ class CpuOps : public DeviceOps {
   }
 
   [[nodiscard]] InputRounding input_rounding(WeightFormat weights) const override {
-    if (weights == WeightFormat::kBfloat16 && cpu::uses_bfloat16_dot()) return InputRounding::kBfloat16;
-    if (is_quantized(weights) && cpu::uses_int8_dot()) return InputRounding::kInt8;
+    switch (cpu::pick_panel_kernel({weights, 1, 1, 1}).input) {
+      case cpu::InputKind::kFloat32: return InputRounding::kNone;
+      case cpu::InputKind::kBfloat16: return InputRounding::kBfloat16;
+      case cpu::InputKind::kInt8: return InputRounding::kInt8;
+    }
     return InputRounding::kNone;
   }
 

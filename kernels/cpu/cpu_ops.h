@@ -1,7 +1,8 @@
 // The operations around the mLSTM cell on the CPU: SIMD kernels on a thread pool.
 //
-// Weights stay row-major in float32, bfloat16 or float16 and are widened in registers. Each row's results have the same
-// bits in any batch and with any number of threads. The pool must outlive the object.
+// Weights of every format are packed into panels (panel_layout.h). What their inputs are rounded to depends on the
+// instruction set: input_rounding(). Each row's results have the same bits in any batch and with any number of threads.
+// The pool must outlive the object.
 #pragma once
 
 #include <memory>

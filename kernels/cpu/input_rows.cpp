@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels/cpu/simd_targets.h"
 //
@@ -51,16 +52,21 @@ void write_bfloat16(const float* x, int64_t in, int64_t units, int64_t rows, uin
   }
 }
 
+// Infinity or NaN if there is one: as integers, the bits of magnitudes are in the order finite, infinity, NaN.
 HWY_INLINE float largest_magnitude(const float* x, int64_t count) {
-  FloatVec most = hn::Zero(kFloat);
+  const hn::RebindToSigned<FloatTag> ints;
+  const auto magnitude = [&ints](FloatVec value) HWY_ATTR { return hn::BitCast(ints, hn::Abs(value)); };
+  auto most = hn::Zero(ints);
   int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) most = hn::Max(most, hn::Abs(load(x + i)));
-  float largest = hn::GetLane(hn::MaxOfLanes(kFloat, most));
-  for (; i < count; ++i) largest = std::max(largest, std::abs(x[i]));
+  for (; i + kLanes <= count; i += kLanes) most = hn::Max(most, magnitude(load(x + i)));
+  if (i < count) most = hn::Max(most, magnitude(load_part(x + i, count - i)));
+  const int32_t bits = hn::GetLane(hn::MaxOfLanes(ints, most));
+  float largest = 0;
+  std::memcpy(&largest, &bits, sizeof largest);
   return largest;
 }
 
-// Codes q = round(x / scale) of [begin, end), zeros up to the end of the last unit.
+// Codes round(x · inverse) of finite values; returns their sum.
 HWY_INLINE int32_t quantize(const float* x, int64_t count, float inverse, int8_t* codes) {
   const hn::RebindToSigned<FloatTag> ints;
   const hn::Rebind<int8_t, FloatTag> bytes;
@@ -83,8 +89,10 @@ HWY_INLINE int32_t quantize(const float* x, int64_t count, float inverse, int8_t
 
 // Layout of a block: units [units][rows], scales [rows], sums [groups][rows].
 void write_int8(const float* x, const InputLayout::Shape& row, int64_t index, int64_t rows, uint32_t* block) {
-  const float largest = std::min(largest_magnitude(x, row.in), 3e38F);
-  const float scale = largest / 127;
+  const float largest = largest_magnitude(x, row.in);
+  const bool finite = std::isfinite(largest);
+  // No code stands for infinity or NaN: the scale makes every result NaN.
+  const float scale = finite ? largest / 127 : std::numeric_limits<float>::quiet_NaN();
   // A row of values too small to divide by counts as zeros.
   const float inverse = largest > 1e-36F ? 127 / largest : 0;
   auto* scales = reinterpret_cast<float*>(block + row.units * rows);
@@ -98,9 +106,9 @@ void write_int8(const float* x, const InputLayout::Shape& row, int64_t index, in
     int32_t sum = 0;
     for (int64_t begin = g * row.group; begin < end; begin += 4 * kPiece) {
       const int64_t count = std::min(4 * kPiece, end - begin);
-      sum += quantize(x + begin, count, inverse, codes);
       const int64_t here = (count + 3) / 4;
-      std::memset(codes + count, 0, static_cast<size_t>(4 * here - count));
+      std::memset(codes, 0, static_cast<size_t>(4 * here));
+      if (finite) sum += quantize(x + begin, count, inverse, codes);
       uint32_t* const target = rows == 1 ? to + begin / 4 : words;
       std::memcpy(target, codes, static_cast<size_t>(here) * 4);
       if (rows > 1) spread(words, here, rows, to + begin / 4 * rows);

@@ -12,15 +12,6 @@
 
 #include "kernels/cpu/simd_common-inl.h"
 
-// The accumulators are registers only if every loop over them is unrolled.
-#ifndef XLSTM_UNROLL
-#if defined(__clang__)
-#define XLSTM_UNROLL _Pragma("unroll")
-#else
-#define XLSTM_UNROLL _Pragma("GCC unroll 16")
-#endif
-#endif
-
 HWY_BEFORE_NAMESPACE();
 namespace xlstm::cpu {
 namespace HWY_NAMESPACE {
@@ -83,30 +74,32 @@ struct OuterBlock {
   int64_t cols = 0;          // of the kVecs · kLanes, those that are written
 };
 
+// The accumulators are registers only if every loop over them is unrolled.
 template <int kRows, int kVecs>
 HWY_INLINE void outer_step(const float* HWY_RESTRICT a, int64_t a_row, const float* HWY_RESTRICT b,
                            FloatVec (&acc)[kRows][kVecs]) {
   FloatVec bv[kVecs];
-  XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) bv[v] = load(b + v * kLanes);
-  XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
+  HWY_UNROLL(16)
+  for (int v = 0; v < kVecs; ++v) bv[v] = load(b + v * kLanes);
+  HWY_UNROLL(16)
+  for (int r = 0; r < kRows; ++r) {
     const FloatVec av = hn::Set(kFloat, a[r * a_row]);
-    XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(av, bv[v], acc[r][v]);
+    HWY_UNROLL(16)
+    for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::MulAdd(av, bv[v], acc[r][v]);
   }
 }
 
 template <int kVecs>
 HWY_INLINE void store_row(const OuterBlock& block, const FloatVec (&values)[kVecs], float* to) {
   if (block.cols >= kVecs * kLanes) {
-    XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) store(values[v], to + v * block.out_vec);
+    HWY_UNROLL(16)
+    for (int v = 0; v < kVecs; ++v) store(values[v], to + v * block.out_vec);
     return;
   }
-  XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) {
+  HWY_UNROLL(16)
+  for (int v = 0; v < kVecs; ++v) {
     const int64_t count = block.cols - v * kLanes;
-    if (count >= kLanes) {
-      store(values[v], to + v * block.out_vec);
-    } else if (count > 0) {
-      store_part(values[v], to + v * block.out_vec, count);
-    }
+    if (count > 0) store_some(values[v], to + v * block.out_vec, count);
   }
 }
 
@@ -114,12 +107,16 @@ template <int kRows, int kVecs>
 HWY_NOINLINE void outer_block_rows(const OuterBlock& block) {
   FloatVec acc[kRows][kVecs];
   if (block.start == nullptr) {
-    XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
-      XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::Zero(kFloat);
+    HWY_UNROLL(16)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(16)
+      for (int v = 0; v < kVecs; ++v) acc[r][v] = hn::Zero(kFloat);
     }
   } else {
-    XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
-      XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) acc[r][v] = load(block.start + (r * kVecs + v) * kLanes);
+    HWY_UNROLL(16)
+    for (int r = 0; r < kRows; ++r) {
+      HWY_UNROLL(16)
+      for (int v = 0; v < kVecs; ++v) acc[r][v] = load(block.start + (r * kVecs + v) * kLanes);
     }
   }
   for (const OuterTerm& term : block.strips) {
@@ -139,11 +136,13 @@ HWY_NOINLINE void outer_block_rows(const OuterBlock& block) {
   }
 
   const FloatVec old_factor = hn::Set(kFloat, block.old_factor);
-  XLSTM_UNROLL for (int r = 0; r < kRows; ++r) {
+  HWY_UNROLL(16)
+  for (int r = 0; r < kRows; ++r) {
     if (r < block.rows) {
       FloatVec values[kVecs];
       const FloatVec factor = hn::Set(kFloat, block.row_factor == nullptr ? 1.0F : block.row_factor[r]);
-      XLSTM_UNROLL for (int v = 0; v < kVecs; ++v) {
+      HWY_UNROLL(16)
+      for (int v = 0; v < kVecs; ++v) {
         values[v] = block.old == nullptr
                         ? hn::Mul(factor, acc[r][v])
                         : hn::MulAdd(old_factor, load(block.old + (r * kVecs + v) * kLanes), acc[r][v]);

@@ -177,7 +177,8 @@ inline void add_group(Stream& stream, int64_t inputs, IntSums<kRows, kVecs>& sum
   stream = {w, ahead, x};
 }
 
-// Σ (code - zero) · x of one vector of outputs, exact while |Σ code · x| < 2^24 and then rounded once.
+// Σ (code - zero) · x of one vector of outputs, where int8 has zero 128. The integer sums are exact; turned to float
+// they are rounded from 2^24 on.
 template <bool kInt4, int kChainCount>
 inline __m512 centred(const __m512i (&chains)[kChainCount], int32_t x_sum, __m512 zero) {
   __m512i sum = chains[0];

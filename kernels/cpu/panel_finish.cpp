@@ -14,16 +14,12 @@ HWY_BEFORE_NAMESPACE();
 namespace xlstm::cpu {
 namespace HWY_NAMESPACE {
 
-// value(i) for the vectors of a row; `sums` has room for whole vectors, y and bias end after `columns`.
+// value(i, count, y) for the vectors of a row; `sums` has room for whole vectors, y and bias end after `columns`.
 template <class Value>
 HWY_INLINE void finish_row(const PanelTarget& target, float* y, const Value& value) {
   int64_t i = 0;
   for (; i + kLanes <= target.columns; i += kLanes) store(value(i, kLanes, y), y + i);
   if (const int64_t rest = target.columns - i; rest > 0) store_part(value(i, rest, y), y + i, rest);
-}
-
-HWY_INLINE FloatVec load_some(const float* from, int64_t count) {
-  return count == kLanes ? load(from) : load_part(from, count);
 }
 
 HWY_INLINE FloatVec add_bias(FloatVec sum, const float* bias, int64_t i, int64_t count) {
@@ -36,7 +32,7 @@ void run_finish_plain(const PanelTarget& target, const PlainFinish& finish, cons
     const float* row = sums + r * kPanelWidth;
     finish_row(target, target.y + r * target.y_stride, [&](int64_t i, int64_t count, const float* y) HWY_ATTR {
       FloatVec value = add_bias(load(row + i), target.bias, i, count);
-      if (finish.soft_cap != 0) value = hn::Mul(cap, hn::Tanh(kFloat, hn::Div(value, cap)));
+      if (finish.soft_cap > 0) value = hn::Mul(cap, hn::Tanh(kFloat, hn::Div(value, cap)));
       return finish.accumulate ? hn::Add(load_some(y + i, count), value) : value;
     });
   }

@@ -16,17 +16,17 @@ HWY_BEFORE_NAMESPACE();
 namespace xlstm::cpu {
 namespace HWY_NAMESPACE {
 
-// Columns of one pass over a panel and rows of one call, so that their sums fit into the registers: 32 of 16 lanes,
-// 32 of 4 lanes (arm64), 16 otherwise.
+// Rows of one call, and sums of one pass over a panel, so that they fit into the registers: 32 of them with AVX-512 and
+// on arm64, 16 otherwise.
 #if HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3
-constexpr int64_t kPassColumns = 32;
 constexpr int kMostRows = 12;
+constexpr int kMostSums = 24;
 #elif HWY_ARCH_ARM_A64
-constexpr int64_t kPassColumns = 16;
 constexpr int kMostRows = 6;
+constexpr int kMostSums = 24;
 #else
-constexpr int64_t kPassColumns = 16;
 constexpr int kMostRows = kLanes >= 8 ? 6 : kLanes >= 4 ? 3 : 1;
+constexpr int kMostSums = 8;
 #endif
 
 constexpr hn::Rebind<uint32_t, FloatTag> kWords{};
@@ -180,8 +180,10 @@ void run_rows(int rows, const PanelArgs& args) {
   if constexpr (kRows > 1) {
     if (rows < kRows) return run_rows<kFormat, kRows - 1>(rows, args);
   }
-  if (kPassColumns == kPanelWidth && args.width == kPanelWidth) {
-    return run_columns<kFormat, kRows, kPassColumns / kLanes>(args, 0);
+  // The whole width in one pass, so that the panel is read as one stream, or half of it after the other.
+  constexpr int kWholeVecs = static_cast<int>(kPanelWidth / kLanes);
+  if constexpr (kRows * kWholeVecs <= kMostSums) {
+    if (args.width == kPanelWidth) return run_columns<kFormat, kRows, kWholeVecs>(args, 0);
   }
   for (int64_t column = 0; column < args.width; column += kNarrowWidth) {
     run_columns<kFormat, kRows, kNarrowWidth / kLanes>(args, column);

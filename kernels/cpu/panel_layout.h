@@ -2,14 +2,16 @@
 //
 // A panel holds the weights of 32 consecutive outputs (the last one of 16 if no more are left), in the order of the
 // sum:
+//
 //   float32   [in][width]
 //   float16   [in][width]
 //   bfloat16  [⌈in/2⌉][width][2]
-//   int8      scales [groups][width] float16, then codes [⌈in/4⌉][width][4], code = q + 128
-//   int4      scales [groups][width] float16, zeros [groups][width] uint8, then codes [⌈in/8⌉][width][4] where byte b
-//   of
-//             a column holds inputs b (low nibble) and b + 4 (high nibble) of eight
-// Outputs and inputs beyond the matrix are zeros (code 128 for int8). A thread reads its panels as one stream.
+//   int8      scales [groups][width] float16, codes [⌈in/4⌉][width][4], code = q + 128
+//   int4      scales [groups][width] float16, zeros [groups][width] uint8, codes [⌈in/8⌉][width][4]: of eight inputs,
+//             byte b of a column holds input b (low nibble) and b + 4 (high nibble)
+//
+// Outputs beyond the matrix are zeros; what stands for inputs beyond it is multiplied by zeros. A thread reads its
+// panels as one stream.
 #pragma once
 
 #include <cstdint>

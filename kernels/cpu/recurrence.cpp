@@ -19,7 +19,7 @@ namespace xlstm::cpu {
 namespace HWY_NAMESPACE {
 
 // How C is stored. Rounding in the instruction set itself is worth a function of its own: eight instructions for each
-// vector are more than memory allows for.
+// vector are more than memory allows for. It turns subnormal numbers into 0.
 template <class T>
 struct PlainStore {
   using Element = T;
@@ -51,10 +51,8 @@ HWY_INLINE void run_gates(const StepArgs& args, int64_t first, int64_t count, He
   float* const m = args.state.m + first * args.m_head;
   for (int64_t h = 0; h < count; ++h) lanes[h] = m[h * args.m_head];
   const FloatVec before = load(lanes);
-  const auto gates = [&](const float* from)
-                         HWY_ATTR { return count == kLanes ? load(from + first) : load_part(from + first, count); };
-  const FloatVec log_forget = log_forget_gate(gates(args.rows.f_gate));
-  const FloatVec input = input_gate(gates(args.rows.i_gate));
+  const FloatVec log_forget = log_forget_gate(load_some(args.rows.f_gate + first, count));
+  const FloatVec input = input_gate(load_some(args.rows.i_gate + first, count));
   const FloatVec kept = hn::Add(log_forget, before);
   const FloatVec next = hn::Max(kept, input);
   store(hn::Exp(kFloat, hn::Sub(kept, next)), factors.forget);

@@ -49,19 +49,6 @@ HWY_INLINE void for_each_vector(const Op& op, int64_t count) {
   if (i < count) op.run(i, count - i);
 }
 
-template <class T>
-HWY_INLINE FloatVec load_some(const T* from, int64_t count) {
-  return count == kLanes ? load(from) : load_part(from, count);
-}
-
-HWY_INLINE void store_some(FloatVec value, float* to, int64_t count) {
-  if (count == kLanes) {
-    store(value, to);
-  } else {
-    store_part(value, to, count);
-  }
-}
-
 struct ScaleRow {
   const RmsNormArgs& args;
   FloatVec scale;
@@ -103,32 +90,6 @@ void run_gated_head_norm(const GatedHeadNormArgs& args) {
   }
 }
 
-struct SiluMultiply {
-  float* gate;
-  const float* up;
-  HWY_INLINE void run(int64_t i, int64_t count) const {
-    const FloatVec g = load_some(gate + i, count);
-    store_some(hn::Mul(hn::Mul(g, sigmoid(g)), load_some(up + i, count)), gate + i, count);
-  }
-};
-
-void run_silu_multiply(float* gate, const float* up, int64_t count) {
-  for_each_vector(SiluMultiply{gate, up}, count);
-}
-
-struct SoftCap {
-  float* x;
-  FloatVec cap;
-  HWY_INLINE void run(int64_t i, int64_t count) const {
-    const FloatVec scaled = hn::Div(load_some(x + i, count), cap);
-    store_some(hn::Mul(cap, hn::Tanh(kFloat, scaled)), x + i, count);
-  }
-};
-
-void run_soft_cap(float* x, int64_t count, float cap) {
-  for_each_vector(SoftCap{x, hn::Set(kFloat, cap)}, count);
-}
-
 template <class T>
 struct Widen {
   const T* from;
@@ -153,8 +114,6 @@ namespace xlstm::cpu {
 
 HWY_EXPORT(run_rms_norm);
 HWY_EXPORT(run_gated_head_norm);
-HWY_EXPORT(run_silu_multiply);
-HWY_EXPORT(run_soft_cap);
 HWY_EXPORT(run_to_float32);
 
 void rms_norm(const RmsNormArgs& args) {
@@ -163,14 +122,6 @@ void rms_norm(const RmsNormArgs& args) {
 
 void gated_head_norm(const GatedHeadNormArgs& args) {
   HWY_DYNAMIC_DISPATCH(run_gated_head_norm)(args);
-}
-
-void silu_multiply(float* gate, const float* up, int64_t count) {
-  HWY_DYNAMIC_DISPATCH(run_silu_multiply)(gate, up, count);
-}
-
-void soft_cap(float* x, int64_t count, float cap) {
-  HWY_DYNAMIC_DISPATCH(run_soft_cap)(x, count, cap);
 }
 
 void to_float32(const void* from, Dtype dtype, int64_t count, float* to) {

@@ -34,12 +34,6 @@ struct GatedHeadNormArgs {
 // Per head: out = ((h - mean) · (variance + eps)^-1/2 ⊙ weight + bias) ⊙ σ(gate), with the biased variance.
 void gated_head_norm(const GatedHeadNormArgs& args);
 
-// gate = gate · σ(gate) · up
-void silu_multiply(float* gate, const float* up, int64_t count);
-
-// x = cap · tanh(x / cap)
-void soft_cap(float* x, int64_t count, float cap);
-
 void to_float32(const void* from, Dtype dtype, int64_t count, float* to);
 
 }  // namespace xlstm::cpu

@@ -25,13 +25,6 @@ using FloatVec = hn::Vec<FloatTag>;
 constexpr FloatTag kFloat{};
 constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(FloatTag()));
 
-// Register blocking: 32 vector registers hold 6 × 4 accumulators with their operands, 16 hold 3 × 4.
-#if (HWY_ARCH_X86 && HWY_TARGET <= HWY_AVX3) || HWY_ARCH_ARM_A64
-constexpr int kBlockRows = 6;
-#else
-constexpr int kBlockRows = 3;
-#endif
-
 HWY_INLINE FloatVec load(const float* from) {
   return hn::LoadU(kFloat, from);
 }
@@ -93,39 +86,21 @@ HWY_INLINE void store_part(FloatVec value, T* to, int64_t count) {
   std::memcpy(to, padded, static_cast<size_t>(count) * sizeof(T));
 }
 
+// The first `count` elements, a whole vector if there are as many or more.
+template <class T>
+HWY_INLINE FloatVec load_some(const T* from, int64_t count) {
+  return count >= kLanes ? load(from) : load_part(from, count);
+}
+
+template <class T>
+HWY_INLINE void store_some(FloatVec value, T* to, int64_t count) {
+  if (count >= kLanes) return store(value, to);
+  store_part(value, to, count);
+}
+
 HWY_INLINE float sum_of_lanes(FloatVec value) {
   return hn::GetLane(hn::SumOfLanes(kFloat, value));
 }
-
-#if HWY_TARGET == HWY_SCALAR
-HWY_INLINE void store_sums4(FloatVec a, FloatVec b, FloatVec c, FloatVec d, float* to) {
-  to[0] = hn::GetLane(a);
-  to[1] = hn::GetLane(b);
-  to[2] = hn::GetLane(c);
-  to[3] = hn::GetLane(d);
-}
-#else
-template <class D, class V>
-HWY_INLINE void store_sum_of_blocks(D tag, V value, float* to) {
-  if constexpr (hn::MaxLanes(D()) == 4) {
-    hn::StoreU(value, tag, to);
-  } else {
-    const hn::Half<D> half;
-    store_sum_of_blocks(half, hn::Add(hn::LowerHalf(half, value), hn::UpperHalf(half, value)), to);
-  }
-}
-
-// The sums over all lanes of four vectors, by transposing within 128-bit blocks: a third of the shuffles of four
-// separate reductions.
-HWY_INLINE void store_sums4(FloatVec a, FloatVec b, FloatVec c, FloatVec d, float* to) {
-  const hn::Repartition<uint64_t, FloatTag> pairs;
-  const auto ab = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(kFloat, a, b), hn::InterleaveUpper(kFloat, a, b)));
-  const auto cd = hn::BitCast(pairs, hn::Add(hn::InterleaveLower(kFloat, c, d), hn::InterleaveUpper(kFloat, c, d)));
-  const FloatVec low = hn::BitCast(kFloat, hn::InterleaveLower(pairs, ab, cd));
-  const FloatVec high = hn::BitCast(kFloat, hn::InterleaveUpper(pairs, ab, cd));
-  store_sum_of_blocks(kFloat, hn::Add(low, high), to);
-}
-#endif
 
 // 1 / (1 + e^-x) without overflow: with e = e^-|x| it is 1 / (1 + e) or e / (1 + e).
 HWY_INLINE FloatVec sigmoid(FloatVec x) {

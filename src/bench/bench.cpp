@@ -208,7 +208,7 @@ class Bench {
                                  static_cast<double>(batch) * cell_flop(dims, tokens / batch, chunk)});
         }
         // Cells compute in float32 whatever the type of the state.
-        finish(measure(std::move(measured.rows), contestants, prefill_gauges("float32")));
+        finish(measure_products(std::move(measured.rows), contestants, "float32"));
       }
     }
   }
@@ -247,7 +247,7 @@ class Bench {
       contestants.push_back({work.length * work.batch, choose, [&runner, work] { runner.prefill(work.length); },
                              static_cast<double>(work.batch) * flop});
     }
-    finish(measure(std::move(measured.rows), contestants, prefill_gauges(common.dtype)));
+    finish(measure_products(std::move(measured.rows), contestants, common.dtype));
   }
 
   void decode(const BenchSetting& setting, Engine& engine, Runner& runner, const Workload& work) {
@@ -267,8 +267,13 @@ class Bench {
     finish(std::move(rows));
   }
 
-  [[nodiscard]] std::vector<Gauge> prefill_gauges(const std::string& dtype) const {
-    return probes_ ? probes_->prefill_gauges(dtype) : std::vector<Gauge>();
+  // Rows that are judged by matrix products with weights of type `dtype`.
+  [[nodiscard]] std::vector<BenchRow> measure_products(std::vector<BenchRow> rows,
+                                                       const std::vector<Contestant>& contestants,
+                                                       const std::string& dtype) const {
+    if (!probes_) return measure(std::move(rows), contestants, {});
+    for (BenchRow& row : rows) row.judged_by = probes_->prefill_judge(dtype);
+    return measure(std::move(rows), contestants, probes_->prefill_gauges(dtype));
   }
 
   [[nodiscard]] std::vector<BenchRow> measure(std::vector<BenchRow> rows, const std::vector<Contestant>& contestants,
@@ -277,8 +282,9 @@ class Bench {
     reset_peak_resident();
     const std::vector<Rate> rates =
         measure_in_turns(contestants, {request_.repeats, request_.opts.progress, threads, std::move(gauges)});
-    const uint64_t probes_bytes = probes_ ? probes_->resident_bytes() : 0;
-    const double peak_mb = static_cast<double>(peak_resident_bytes() - probes_bytes) / 1e6;
+    const double probes_bytes = probes_ ? static_cast<double>(probes_->resident_bytes()) : 0;
+    // Memory of the probes that was swapped out is none of the peak.
+    const double peak_mb = std::max(0.0, static_cast<double>(peak_resident_bytes()) - probes_bytes) / 1e6;
     for (size_t i = 0; i < rows.size(); ++i) {
       const Rate& rate = rates[i];
       rows[i].tok_s = rate.median;

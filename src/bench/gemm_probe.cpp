@@ -66,6 +66,12 @@ double GemmProbe::flop_per_s(const std::string& dtype, double seconds) {
   return measure(operands, seconds);
 }
 
+uint64_t GemmProbe::operand_bytes() const {
+  uint64_t total = 0;
+  for (const auto& [dtype, operands] : operands_) total += operands.x.nbytes() + operands.w.nbytes();
+  return total;
+}
+
 GemmProbe::Operands GemmProbe::make(const std::string& dtype, int64_t size) const {
   // Not constants: a chip that switches fewer transistors runs faster.
   const auto random = [&] {

@@ -3,6 +3,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -27,6 +28,9 @@ class GemmProbe {
 
   // FLOP per second over at least `seconds`; `dtype` is one of dtypes().
   [[nodiscard]] double flop_per_s(const std::string& dtype, double seconds);
+
+  // Of the matrices that flop_per_s() keeps for its next call, on the device.
+  [[nodiscard]] uint64_t operand_bytes() const;
 
  private:
   struct Operands {

@@ -70,7 +70,9 @@ class CpuProbes : public LimitProbes {
             [this, kind = peak_of(weight_dtype)] { return team_.peak_flop_per_s(kind, kReading); }};
   }
 
-  uint64_t resident_bytes() const override { return team_.buffer_bytes(); }
+  std::string prefill_judge(const std::string& weight_dtype) const override { return gemm_.judge_of(weight_dtype); }
+
+  uint64_t resident_bytes() const override { return team_.buffer_bytes() + gemm_.operand_bytes(); }
 
  private:
   static int with_library_threads(int threads) {
@@ -107,6 +109,8 @@ class TorchProbes : public LimitProbes {
   std::vector<Gauge> prefill_gauges(const std::string& weight_dtype) override {
     return {[this, dtype = gemm_.judge_of(weight_dtype)] { return gemm_.flop_per_s(dtype, kReading); }};
   }
+
+  std::string prefill_judge(const std::string& weight_dtype) const override { return gemm_.judge_of(weight_dtype); }
 
  private:
   static constexpr int64_t kRows = 8192;  // 256 MiB

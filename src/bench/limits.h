@@ -28,6 +28,9 @@ class LimitProbes {
   [[nodiscard]] virtual std::vector<Gauge> decode_gauges() = 0;
   [[nodiscard]] virtual std::vector<Gauge> prefill_gauges(const std::string& weight_dtype) = 0;
 
+  // The type of the matrix product among prefill_gauges().
+  [[nodiscard]] virtual std::string prefill_judge(const std::string& weight_dtype) const = 0;
+
   // Host memory that this object holds beside the model.
   [[nodiscard]] virtual uint64_t resident_bytes() const { return 0; }
 };

@@ -1,4 +1,3 @@
-
 #include <nlohmann/json.hpp>
 
 #include "kernels/cpu/isa.h"
@@ -13,9 +12,9 @@ using nlohmann::ordered_json;
 
 namespace {
 
-template <class Number>
-ordered_json number_or_null(const std::optional<Number>& number) {
-  return number ? ordered_json(*number) : ordered_json();
+template <class Value>
+ordered_json or_null(const std::optional<Value>& value) {
+  return value ? ordered_json(*value) : ordered_json();
 }
 
 }  // namespace
@@ -31,25 +30,26 @@ ordered_json to_json(const BenchRow& row) {
           {"n_gen", row.n_gen},
           {"batch", row.batch},
           {"threads", row.threads},
-          {"workers", number_or_null(row.workers)},
-          {"heads_per_band", number_or_null(row.heads_per_band)},
-          {"chunk_size", number_or_null(row.chunk_size)},
+          {"workers", or_null(row.workers)},
+          {"heads_per_band", or_null(row.heads_per_band)},
+          {"chunk_size", or_null(row.chunk_size)},
           {"tok_s", row.tok_s},
           {"tok_s_min", row.tok_s_min},
           {"tok_s_max", row.tok_s_max},
           {"weight_gb_s", row.weight_gb_s},
           {"state_gb_s", row.state_gb_s},
-          {"limit_share", number_or_null(row.limit_share)},
-          {"peak_share", number_or_null(row.peak_share)},
+          {"limit_share", or_null(row.limit_share)},
+          {"judged_by", or_null(row.judged_by)},
+          {"peak_share", or_null(row.peak_share)},
           {"peak_mb", row.peak_mb},
           {"repeats", row.repeats},
           {"rejected", row.rejected},
-          {"ratio", number_or_null(row.ratio)}};
+          {"ratio", or_null(row.ratio)}};
 }
 
 ordered_json to_json(const BenchLimits& limits) {
   ordered_json json = {{"device", limits.device},
-                       {"threads", number_or_null(limits.threads)},
+                       {"threads", or_null(limits.threads)},
                        {"read_gb_s", limits.read_gb_s},
                        {"copy_gb_s", limits.copy_gb_s},
                        {"gemm_gflop_s", limits.gemm_gflop_s}};

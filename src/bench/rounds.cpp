@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cmath>
 
 #include "src/bench/process_figures.h"
 #include "xlstm/core/progress.h"
@@ -13,23 +12,17 @@
 namespace xlstm {
 namespace {
 
-double seconds_of(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
   constexpr double kTick = 1e-9;  // a clock too coarse to see the work must not divide by zero
-  return std::max(kTick, std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+  return std::max(kTick, std::chrono::duration<double>(Clock::now() - start).count());
 }
 
 // One contestant's samples so far.
 class Track {
  public:
   Track(const Contestant& contestant, const RoundSettings& settings) : contestant_(contestant), settings_(settings) {}
-
-  void warm_up() {
-    const double cold = seconds_of(contestant_.run);
-    if (settings_.gauges.empty() || cold >= kLeastSeconds) return;
-    runs_ = static_cast<int64_t>(std::ceil(kLeastSeconds / seconds_of(contestant_.run)));
-  }
 
   [[nodiscard]] bool wants_more() const {
     if (static_cast<int64_t>(samples_.size()) < settings_.repeats) return true;
@@ -42,18 +35,22 @@ class Track {
     Sample sample;
     for (const Gauge& gauge : settings_.gauges) sample.gauges.push_back({gauge(), 0});
     const CoreTimes before = read_core_times();
-    const double seconds = seconds_of([this] {
-      for (int64_t run = 0; run < runs_; ++run) {
-        throw_if_stopped();
-        contestant_.run();
-      }
-    });
+    const double least = settings_.gauges.empty() ? 0 : kLeastSeconds;
+    const Clock::time_point start = Clock::now();
+    double seconds = 0;
+    double runs = 0;
+    do {
+      throw_if_stopped();
+      contestant_.run();
+      ++runs;
+      seconds = seconds_since(start);
+    } while (seconds < least);
     if (!settings_.gauges.empty()) {
       sample.lost_share =
           lost_share(before, read_core_times(), seconds, std::min(settings_.threads, available_cores()));
     }
     for (size_t i = 0; i < settings_.gauges.size(); ++i) sample.gauges[i].after = settings_.gauges[i]();
-    const double runs_per_s = static_cast<double>(runs_) / seconds;
+    const double runs_per_s = runs / seconds;
     sample.tokens_per_s = static_cast<double>(contestant_.tokens) * runs_per_s;
     sample.work_per_s = contestant_.work * runs_per_s;
     const bool steady = is_steady(sample);
@@ -68,7 +65,6 @@ class Track {
  private:
   const Contestant& contestant_;
   const RoundSettings& settings_;
-  int64_t runs_ = 1;  // of a sample
   std::vector<Sample> samples_;
   int64_t steady_ = 0;
   double rejected_seconds_ = 0;
@@ -83,7 +79,8 @@ std::vector<Rate> measure_in_turns(const std::vector<Contestant>& contestants, c
   for (const Contestant& contestant : contestants) {
     throw_if_stopped();
     contestant.prepare();
-    tracks.emplace_back(contestant, settings).warm_up();
+    contestant.run();
+    tracks.emplace_back(contestant, settings);
     progress.advance(1);
   }
   for (bool more = true; more;) {

@@ -23,9 +23,9 @@ struct RoundSettings {
   int64_t repeats = 1;
   bool show_progress = true;  // a bar on stderr
   int threads = 1;            // of the contestants
-  // With gauges, every sample is measured between two readings of each and is at least kLeastSeconds long (as many runs
-  // as that takes), and one that is not steady is measured again: up to four attempts for each of `repeats`, and no
-  // further ones once kMostRejectedSeconds were spent on samples that were not.
+  // With gauges, every sample is measured between two readings of each and is as many runs as kLeastSeconds take, and
+  // more than `repeats` samples are measured until as many were steady: at most kAttempts times as many, and no further
+  // ones once samples that were not steady took kMostRejectedSeconds.
   std::vector<Gauge> gauges = {};
 };
 inline constexpr double kLeastSeconds = 0.3;

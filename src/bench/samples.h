@@ -36,7 +36,7 @@ struct Rate {
   double max = 0;
   // One for each gauge: the median of the samples' shares; absent if no sample was steady.
   std::vector<std::optional<double>> shares;
-  int64_t samples = 0;   // that the numbers above come from
+  int64_t samples = 0;   // that the numbers above come from: the steady ones, or all where none was
   int64_t rejected = 0;  // samples that were not steady
 };
 

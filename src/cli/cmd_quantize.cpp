@@ -1,10 +1,12 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "src/cli/commands.h"
 #include "src/cli/setup.h"
+#include "src/cli/unused_settings.h"
 #include "xlstm/core/files.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/str.h"
@@ -47,17 +49,36 @@ json read_settings(const std::string& path) {
   return *found;
 }
 
-// Flags over the settings file over the defaults.
-void choose(QuantizeRequest& request, const QuantizeArgs& args) {
+Quantization parse(const json& settings, const std::string& where) {
+  return parse_quantization(settings, where, {ExitCode::kUsage, kObject, /*versioned=*/false});
+}
+
+// 8 or 4 if --dtype (or a --config or --profile) asks for int8 or int4.
+std::optional<int64_t> bits_of_dtype(const EffectiveConfig& config) {
+  if (!is_asked_for(config, "dtype")) return std::nullopt;
+  const std::string& dtype = config.opts.dtype;
+  if (dtype == "int8") return 8;
+  if (dtype == "int4") return 4;
+  fail(ExitCode::kUsage, "dtype", config.origin.at("dtype"), "int8 or int4; use --bits", dtype);
+}
+
+// Flags over the settings file over --dtype over the defaults. The file is judged by itself, with the bits that others
+// choose only if it names none; its group and scheme are of its bits, so other bits have their own defaults.
+void choose(QuantizeRequest& request, const QuantizeArgs& args, const EffectiveConfig& config) {
+  const std::optional<int64_t> dtype_bits = bits_of_dtype(config);
+  const int64_t asked = args.bits.value_or(dtype_bits.value_or(8));
   json chosen = args.settings ? read_settings(*args.settings) : json::object();
   request.verify = args.verify.value_or(chosen.value("verify", true));
-  if (!chosen.contains("bits")) chosen["bits"] = 8;
-  if (args.bits) chosen["bits"] = *args.bits;
+  if (!chosen.contains("bits")) chosen["bits"] = asked;
+  const int64_t bits = args.bits.value_or(parse(chosen, args.settings.value_or("command line")).bits);
+  if (dtype_bits && *dtype_bits != bits) {
+    fail(ExitCode::kUsage, "dtype", config.origin.at("dtype"),
+         cat("int", bits, ", as ", args.bits ? "--bits" : *args.settings, " says"), config.opts.dtype);
+  }
+  if (chosen["bits"] != bits) chosen = json::object({{"bits", bits}});
   if (args.group) chosen["group"] = *args.group;
   if (args.scheme) chosen["scheme"] = *args.scheme;
-  const bool flags = args.bits || args.group || args.scheme || !args.settings;
-  request.quantization = parse_quantization(chosen, flags ? "command line" : *args.settings,
-                                            {ExitCode::kUsage, kObject, /*versioned=*/false});
+  request.quantization = parse(chosen, "command line");
 }
 
 void print_report(const QuantizeRequest& request, const QuantizeReport& report, bool as_json) {
@@ -81,7 +102,8 @@ void print_report(const QuantizeRequest& request, const QuantizeReport& report, 
 ExitCode run_quantize(const Arguments& args) {
   const EffectiveConfig config = start_run(args);
   QuantizeRequest request;
-  choose(request, args.quantize);
+  choose(request, args.quantize, config);
+  warn_of_unused_settings(config, args.command, {"dtype", "threads", "log_level", "log_file", "progress"});
   const ModelChoice model = require_model(args);
   if (model.bundled) log::info(cat("no model given (-m): using the bundled ", model.directory.string()));
   request.source = model.directory;

@@ -310,12 +310,12 @@ constexpr std::array kFlags = {
 
     CommandFlag{"-o,--output", "DIR", "quantize", kCommand, "the checkpoint directory to write: new or empty",
                 [](Arguments& a, const Values& v, const ValueSource& s) { a.quantize.output = non_empty(v, s); }},
-    CommandFlag{"--bits", "N", "quantize", kCommand, "8 or 4 [default 8]",
+    CommandFlag{"--bits", "N", "quantize", kCommand, "8 or 4 [default: of --dtype int8 or int4, else 8]",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.quantize.bits = parse_integer(one_of("8 4", v, s), s, "8 or 4");
                 }},
     CommandFlag{"--group", "N", "quantize", kCommand,
-                "columns that share a scale, a multiple of 32; 0: all of a row [default 0 for 8 bits, 32 for 4]",
+                "columns that share a scale, a multiple of 32 up to 65536; 0: a row [default 0 for 8 bits, 32 for 4]",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.quantize.group = integer_from(v.back(), {0, kNoBound}, s);
                 }},

@@ -12,6 +12,10 @@
 #include <string>
 #include <string_view>
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 #include "src/cli/arguments.h"
 #include "src/cli/commands.h"
 #include "src/cli/setup.h"
@@ -97,9 +101,19 @@ void occupy_standard_streams() {
   }
 }
 
+// A matrix is built beside the weights while it is loaded. glibc would take memory of its size from the heap once one
+// was freed, and small tensors that stay would keep it from being given back: hundreds of megabytes for a large model.
+void keep_large_blocks_off_the_heap() {
+#if defined(__GLIBC__)
+  constexpr int kLargest = 1 << 20;
+  ::mallopt(M_MMAP_THRESHOLD, kLargest);
+#endif
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  keep_large_blocks_off_the_heap();
   occupy_standard_streams();
   xlstm::install_signal_handlers();
   const int code = run(argc, argv);

@@ -1,8 +1,8 @@
 #include "src/cli/unused_settings.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -13,9 +13,11 @@
 namespace xlstm {
 namespace {
 
-// Keys without effect on this run, by reason.
-std::map<std::string, std::vector<std::string>> unused_keys(const Resolution& r) {
-  std::map<std::string, std::vector<std::string>> unused;
+// Keys by the reason why they have no effect.
+using UnusedKeys = std::map<std::string, std::vector<std::string>>;
+
+UnusedKeys unused_keys(const Resolution& r) {
+  UnusedKeys unused;
   const std::string kind = device_kind(r.device);
   const bool ray = short_backend(r.chunkwise) == kRayBackend;
   const bool scheduled = is_scheduled_backend(r.chunkwise);
@@ -30,25 +32,40 @@ std::map<std::string, std::vector<std::string>> unused_keys(const Resolution& r)
   return unused;
 }
 
-}  // namespace
-
-void warn_of_unused_settings(const EffectiveConfig& config, const Resolution& resolution) {
-  std::set<std::string> asked_by = {"command line"};
-  for (const AppliedLayer& layer : config.layers) {
-    if (layer.rule.starts_with("--")) asked_by.insert(layer.source);
-  }
-  const RuntimeOpts defaults;
+void warn(const EffectiveConfig& config, const UnusedKeys& unused) {
   std::vector<std::string> texts;
-  for (const auto& [reason, keys] : unused_keys(resolution)) {
+  for (const auto& [reason, keys] : unused) {
     std::vector<std::string> asked;
-    for (const std::string& key : keys) {
-      const Option& option = *find_option(key);
-      const bool changed = get_option(config.opts, option) != get_option(defaults, option);
-      if (changed && asked_by.count(config.origin.at(key)) > 0) asked.push_back(key);
-    }
+    std::copy_if(keys.begin(), keys.end(), std::back_inserter(asked),
+                 [&](const std::string& key) { return is_asked_for(config, key); });
     if (!asked.empty()) texts.push_back(cat(join(asked, ", "), " ", reason));
   }
   if (!texts.empty()) log::warn(cat("without effect: ", join(texts, "; ")));
+}
+
+}  // namespace
+
+bool is_asked_for(const EffectiveConfig& config, std::string_view key) {
+  const Option& option = *find_option(key);
+  if (get_option(config.opts, option) == get_option(RuntimeOpts(), option)) return false;
+  const std::string& origin = config.origin.at(std::string(key));
+  return origin == "command line" ||
+         std::any_of(config.layers.begin(), config.layers.end(),
+                     [&](const AppliedLayer& layer) { return layer.source == origin && layer.rule.starts_with("--"); });
+}
+
+void warn_of_unused_settings(const EffectiveConfig& config, const Resolution& resolution) {
+  warn(config, unused_keys(resolution));
+}
+
+void warn_of_unused_settings(const EffectiveConfig& config, std::string_view command,
+                             std::initializer_list<std::string_view> used) {
+  UnusedKeys unused;
+  std::vector<std::string>& keys = unused[cat("in ", command)];
+  for (const Option& option : runtime_options()) {
+    if (std::find(used.begin(), used.end(), option.key) == used.end()) keys.emplace_back(option.key);
+  }
+  warn(config, unused);
 }
 
 }  // namespace xlstm

@@ -4,6 +4,8 @@
 
 #include <array>
 #include <atomic>
+#include <cerrno>
+#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -15,11 +17,24 @@ enum class SlotState { kFree, kBeingWritten, kReady };
 // Static memory: a signal handler can neither allocate nor wait for a lock.
 struct Slot {
   std::atomic<SlotState> state{SlotState::kFree};
+  std::atomic<uint64_t> number{0};  // of its registration
   std::array<char, 1024> path{};
 };
-static_assert(std::atomic<SlotState>::is_always_lock_free, "used in signal handlers");
+static_assert(std::atomic<SlotState>::is_always_lock_free && std::atomic<uint64_t>::is_always_lock_free,
+              "used in signal handlers");
 
-std::array<Slot, 16> slots;
+std::array<Slot, kMaxEmergencyFiles> slots;
+std::atomic<uint64_t> registrations{0};
+
+// The latest of those registered before `number`; null if there is none.
+Slot* latest_before(uint64_t number) {
+  Slot* latest = nullptr;
+  for (Slot& slot : slots) {
+    if (slot.state.load() != SlotState::kReady || slot.number.load() >= number) continue;
+    if (latest == nullptr || slot.number.load() > latest->number.load()) latest = &slot;
+  }
+  return latest;
+}
 
 }  // namespace
 
@@ -30,6 +45,7 @@ EmergencyFile::EmergencyFile(const std::filesystem::path& path) noexcept : slot_
     SlotState expected = SlotState::kFree;
     if (!slots[i].state.compare_exchange_strong(expected, SlotState::kBeingWritten)) continue;
     std::memcpy(slots[i].path.data(), text.c_str(), text.size() + 1);
+    slots[i].number.store(++registrations);
     slots[i].state.store(SlotState::kReady);
     slot_ = static_cast<int>(i);
     return;
@@ -41,10 +57,20 @@ EmergencyFile::~EmergencyFile() {
 }
 
 void remove_emergency_files() noexcept {
-  // Later files first: a temporary file is registered behind the one that it shall replace, and must be gone before it,
-  // or another thread may still put it in place.
-  for (auto slot = slots.rbegin(); slot != slots.rend(); ++slot) {
-    if (slot->state.load() == SlotState::kReady && ::unlink(slot->path.data()) != 0) ::rmdir(slot->path.data());
+  // Another thread may create a registered file between the removal of those in a directory and its own: then once
+  // more.
+  constexpr int kPasses = 100;
+  bool again = true;
+  for (int pass = 0; again && pass < kPasses; ++pass) {
+    again = false;
+    // Later ones first: a directory must be empty, and a temporary file must be gone before the one that it shall
+    // replace, or another thread may still put it in place.
+    uint64_t number = UINT64_MAX;
+    while (const Slot* const slot = latest_before(number)) {
+      number = slot->number.load();
+      if (::unlink(slot->path.data()) == 0 || errno == ENOENT) continue;
+      if (::rmdir(slot->path.data()) != 0 && errno == ENOTEMPTY) again = true;
+    }
   }
 }
 

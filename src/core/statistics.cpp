@@ -9,7 +9,7 @@
 namespace xlstm {
 
 double quantile(std::vector<double> values, double share) {
-  XLSTM_ASSERT(!values.empty());
+  XLSTM_ASSERT(!values.empty() && share >= 0 && share <= 1);
   std::sort(values.begin(), values.end());
   const double place = share * static_cast<double>(values.size() - 1);
   const auto below = static_cast<size_t>(place);

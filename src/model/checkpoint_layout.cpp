@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "src/model/float_types.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
 
@@ -20,14 +21,6 @@ struct Part {
   std::vector<std::string> names;  // alternatives, the current one first
   int64_t rows = 0;
 };
-
-std::string config_dtype(DType dtype) {
-  switch (dtype) {
-    case DType::F16: return "float16";
-    case DType::BF16: return "bfloat16";
-    default: return "float32";
-  }
-}
 
 // "X.weight" with another last word.
 std::string beside(const std::string& source, std::string_view word) {
@@ -123,7 +116,10 @@ class Resolver {
     const std::string ffn = block(0) + "ffn.";
     std::string embedding = prefix_ + "embeddings";
     if (!exists(embedding)) embedding = prefix_ + "embedding";
-    if (const TensorView* view = checkpoint_.find(embedding + ".weight")) c.dtype = config_dtype(view->dtype);
+    if (const TensorView* view = checkpoint_.find(embedding + ".weight")) {
+      const FloatType* type = find_float_type(&FloatType::stored, view->dtype);
+      c.dtype = type == nullptr ? "float32" : type->name;
+    }
 
     decide(c.vocab_size, {size_of(embedding, 2, 0), size_of("lm_head", 2, 0)}, {"vocab_size"});
     decide(c.embedding_dim,

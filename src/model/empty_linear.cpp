@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 #include "xlstm/core/errors.h"
 
 namespace xlstm {
@@ -21,18 +19,6 @@ at::ScalarType torch_type(WeightFormat format) {
   return format == WeightFormat::kFloat16 ? at::kHalf : at::kFloat;
 }
 
-WeightFormat format_of(at::ScalarType type) {
-  XLSTM_ASSERT(type == at::kFloat || type == at::kBFloat16 || type == at::kHalf);
-  if (type == at::kBFloat16) return WeightFormat::kBfloat16;
-  return type == at::kHalf ? WeightFormat::kFloat16 : WeightFormat::kFloat32;
-}
-
-DType file_type(WeightFormat format) {
-  XLSTM_ASSERT(!is_quantized(format));
-  if (format == WeightFormat::kBfloat16) return DType::BF16;
-  return format == WeightFormat::kFloat16 ? DType::F16 : DType::F32;
-}
-
 Linear empty_linear(const MatrixFormat& format, int64_t out, int64_t in) {
   Linear linear;
   linear.out = out;
@@ -44,7 +30,7 @@ Linear empty_linear(const MatrixFormat& format, int64_t out, int64_t in) {
   }
   const bool int4 = format.format == WeightFormat::kInt4;
   const int64_t groups = groups_per_row(format, in);
-  linear.group = format.group == 0 ? in : format.group;
+  linear.group = effective_group(format, in);
   linear.weight = at::empty({out, row_bytes(format.format, in)}, int4 ? at::kByte : at::kChar);
   linear.scale = at::empty({out, groups}, at::kHalf);
   if (int4) linear.zero = at::empty({out, groups}, at::kByte);

@@ -2,15 +2,12 @@
 #pragma once
 
 #include "kernels/weights.h"
-#include "xlstm/io/dtype.h"
 #include "xlstm/model/quantization.h"
 #include "xlstm/model/quantize.h"
 
 namespace xlstm {
 
 [[nodiscard]] at::ScalarType torch_type(WeightFormat format);  // of a float format
-[[nodiscard]] WeightFormat format_of(at::ScalarType type);     // float32, bfloat16 or float16
-[[nodiscard]] DType file_type(WeightFormat format);            // of a float format
 
 [[nodiscard]] Linear empty_linear(const MatrixFormat& format, int64_t out, int64_t in);
 

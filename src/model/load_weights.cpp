@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "src/model/empty_linear.h"
+#include "src/model/float_types.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/progress.h"
 #include "xlstm/core/run_status.h"
@@ -22,17 +23,10 @@ namespace {
 // Of a source between two looks at the stop request and two drawings of the progress bar.
 constexpr int64_t kBlockBytes = int64_t{32} << 20;
 
-at::ScalarType scalar_type(DType dtype, const std::string& tensor) {
-  switch (dtype) {
-    case DType::F32: return at::kFloat;
-    case DType::BF16: return at::kBFloat16;
-    case DType::F16: return at::kHalf;
-    default: fail(ExitCode::kCheckpoint, "dtype", tensor, "F32, BF16 or F16", dtype_name(dtype));
-  }
-}
-
-const char* format_name(WeightFormat format) {
-  return format == WeightFormat::kFloat16 ? "float16" : format == WeightFormat::kBfloat16 ? "bfloat16" : "float32";
+const FloatType& type_of(const TensorView& source) {
+  const FloatType* type = find_float_type(&FloatType::stored, source.dtype);
+  if (type == nullptr) fail(ExitCode::kCheckpoint, "dtype", source.name, "F32, BF16 or F16", dtype_name(source.dtype));
+  return *type;
 }
 
 std::byte* row_pointer(const at::Tensor& contiguous, int64_t row) {
@@ -47,14 +41,25 @@ struct StoredMatrix {
   ConstQuantizedRows rows;
 };
 
+// The table of a tied model is read a second time to make a head of codes.
+int64_t bytes_to_read(const Checkpoint& checkpoint, const CheckpointLayout& layout, const LoadOptions& options) {
+  auto total = static_cast<int64_t>(checkpoint.total_bytes());
+  if (layout.head_is_embedding && is_quantized(options.formats.head.format)) {
+    for (const std::string& name : layout.embedding.sources) {
+      total += static_cast<int64_t>(checkpoint.tensor(name).bytes.size());
+    }
+  }
+  return total;
+}
+
 // Reads logical parameters into tensors of their final format.
 class Loader {
  public:
-  Loader(const Checkpoint& checkpoint, const DeviceOps& ops, const LoadOptions& options)
+  Loader(const Checkpoint& checkpoint, const CheckpointLayout& layout, const DeviceOps& ops, const LoadOptions& options)
       : checkpoint_(checkpoint),
         ops_(ops),
         options_(options),
-        progress_(RunPhase::kLoad, "loading", static_cast<int64_t>(checkpoint.total_bytes()), options.progress) {}
+        progress_(RunPhase::kLoad, "loading", bytes_to_read(checkpoint, layout, options), options.progress) {}
 
   // A vector: float32, placed on the device. Undefined when the parameter is absent.
   at::Tensor vector(const Parameter& parameter) {
@@ -134,7 +139,7 @@ class Loader {
     for_each_source(parameter, [&](const TensorView& source, int64_t row) {
       at::Tensor rows = target.narrow(0, row, source.shape.at(0));
       const bool narrower =
-          format != WeightFormat::kFloat32 && (parameter.quantized || source.dtype != file_type(format));
+          format != WeightFormat::kFloat32 && (parameter.quantized || source.dtype != float_type(format).stored);
       if (parameter.quantized) {
         const StoredMatrix stored = stored_matrix(source, *parameter.quantized, parameter.shape.at(1));
         for_each_block(source, [&](int64_t first, int64_t count) { dequantize(stored, {first, count}, rows, format); });
@@ -145,9 +150,9 @@ class Loader {
       }
       // A narrower type may round a large value to infinity.
       const std::span<const std::byte> bytes(row_pointer(rows, 0), rows.nbytes());
-      if (narrower && first_non_finite(file_type(format), bytes)) {
+      if (narrower && first_non_finite(float_type(format).stored, bytes)) {
         fail(ExitCode::kCheckpoint, cat("tensor ", source.name), checkpoint_.dir().string(),
-             cat("values within the range of ", format_name(format)), "a larger one; use a wider --dtype");
+             cat("values within the range of ", float_type(format).name), "a larger one; use a wider --dtype");
       }
     });
   }
@@ -159,7 +164,7 @@ class Loader {
         copy_codes(source, stored, rows_of(target, row, source.shape.at(0)));
         return;
       }
-      (void)scalar_type(source.dtype, source.name);
+      (void)type_of(source);
       for_each_block(source, [&](int64_t first, int64_t count) {
         const auto offset = static_cast<size_t>(first * target.in) * dtype_size(source.dtype);
         (void)quantize_rows({source.dtype, count, target.in, source.bytes.data() + offset},
@@ -193,7 +198,7 @@ class Loader {
       std::vector<float> values(static_cast<size_t>(columns));
       for (int64_t row = begin; row < end; ++row) {
         dequantize_row(stored.rows, range.first + row, values);
-        from_float32(file_type(format), values, {out + static_cast<size_t>(row) * row_size, row_size});
+        from_float32(float_type(format).stored, values, {out + static_cast<size_t>(row) * row_size, row_size});
       }
     });
   }
@@ -232,7 +237,7 @@ class Loader {
 
   // A tensor over the mapped bytes, or over a copy where the file does not align them.
   static at::Tensor wrap(const TensorView& source) {
-    const at::ScalarType type = scalar_type(source.dtype, source.name);
+    const at::ScalarType type = torch_type(type_of(source).format);
     const auto address = reinterpret_cast<uintptr_t>(source.bytes.data());
     if (address % c10::elementSize(type) == 0) {
       return at::from_blob(const_cast<std::byte*>(source.bytes.data()), source.shape, type);
@@ -280,7 +285,7 @@ ModelDims dims_of(const ModelConfig& config) {
 Weights load_weights(const Checkpoint& checkpoint, const CheckpointLayout& layout, const DeviceOps& ops,
                      const LoadOptions& options) {
   require_complete(layout, checkpoint.dir().string());
-  Loader load(checkpoint, ops, options);
+  Loader load(checkpoint, layout, ops, options);
   Weights weights;
   weights.embedding = load.table(layout.embedding);
   for (const BlockParameters& p : layout.blocks) {

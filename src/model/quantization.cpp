@@ -13,7 +13,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kGroupStep = 32;
-constexpr int64_t kMaxGroup = int64_t{1} << 24;
 
 // The keys of one object, with errors that name them.
 class Keys {
@@ -46,9 +45,16 @@ class Keys {
 
 }  // namespace
 
+int64_t effective_group(const MatrixFormat& format, int64_t columns) {
+  XLSTM_ASSERT(is_quantized(format.format) && format.group >= 0 && format.group <= kMaxGroup);
+  if (format.group > 0) return format.group;
+  return columns <= kMaxGroup ? std::max<int64_t>(columns, 1) : kMaxGroup / 2;
+}
+
 int64_t groups_per_row(const MatrixFormat& format, int64_t columns) {
   if (!is_quantized(format.format)) return 0;
-  return format.group == 0 ? 1 : (columns + format.group - 1) / format.group;
+  const int64_t group = effective_group(format, columns);
+  return std::max<int64_t>(1, (columns + group - 1) / group);
 }
 
 int64_t row_bytes(WeightFormat format, int64_t columns) {
@@ -103,7 +109,7 @@ Quantization parse_quantization(const json& object, const std::string& where, co
   if (const json* group = keys.find("group")) {
     const bool valid =
         group->is_number_integer() && *group >= 0 && *group <= kMaxGroup && group->get<int64_t>() % kGroupStep == 0;
-    if (!valid) keys.refuse("group", cat("0 (one scale per row) or a multiple of ", kGroupStep));
+    if (!valid) keys.refuse("group", cat("0 (one scale per row) or a multiple of ", kGroupStep, " up to ", kMaxGroup));
     out.group = group->get<int64_t>();
   }
   if (const json* scheme = keys.find("scheme")) {

@@ -195,10 +195,6 @@ void keep_first(std::atomic<int64_t>& first, int64_t index) {
 
 constexpr int64_t kNone = std::numeric_limits<int64_t>::max();
 
-int64_t group_size(const MatrixFormat& format, int64_t columns) {
-  return format.group == 0 ? std::max<int64_t>(columns, 1) : format.group;
-}
-
 std::span<const std::byte> row_of(const FloatRows& rows, int64_t row) {
   const auto bytes = static_cast<size_t>(rows.columns) * dtype_size(rows.dtype);
   return {rows.data + static_cast<size_t>(row) * bytes, bytes};
@@ -228,7 +224,7 @@ int32_t get_code(const uint8_t* row, WeightFormat format, int64_t c) {
 // The groups of a row: the place of a group's scale, its first column and the one behind its last.
 template <class Rows, class Visit>
 void for_each_group(const Rows& rows, int64_t row, Visit visit) {
-  const int64_t size = group_size(rows.format, rows.columns);
+  const int64_t size = effective_group(rows.format, rows.columns);
   const int64_t groups = groups_per_row(rows.format, rows.columns);
   for (int64_t g = 0; g < groups; ++g) {
     const int64_t begin = g * size;

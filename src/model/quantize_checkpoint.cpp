@@ -47,6 +47,10 @@ fs::path checked_destination(const fs::path& destination, const fs::path& source
     fail(ExitCode::kUsage, "output directory", destination.string(), "one outside the checkpoint", source.string());
   }
   std::error_code error;
+  if (fs::is_symlink(fs::symlink_status(target, error))) {  // one that leads somewhere has been resolved
+    fail(ExitCode::kOutput, "output directory", destination.string(), "a new or an empty directory",
+         "a symbolic link that leads nowhere");
+  }
   if (!fs::exists(target, error)) {
     if (!fs::is_directory(target.parent_path(), error)) {
       fail(ExitCode::kOutput, "output directory", destination.string(), "a place in an existing directory",
@@ -122,8 +126,7 @@ class CheckpointQuantizer {
 
   QuantizeReport run() {
     AtomicDirectory out(target_);
-    Progress progress(RunPhase::kOther, "quantizing",
-                      static_cast<int64_t>(report_.source_bytes) * (request_.verify ? 2 : 1), request_.progress);
+    Progress progress(RunPhase::kOther, "quantizing", work_bytes_ * (request_.verify ? 2 : 1), request_.progress);
     progress_ = &progress;
     write_small_files(out);
     for (size_t i = 0; i < shards_.size(); ++i) write_shard(out.file(shard_name(i)), shards_[i]);
@@ -137,7 +140,7 @@ class CheckpointQuantizer {
  private:
   void add(Piece piece) {
     const uint64_t bytes = piece.bytes();
-    report_.source_bytes += piece.source->bytes.size();
+    work_bytes_ += static_cast<int64_t>(piece.source->bytes.size());
     report_.bytes += bytes;
     if (shards_.empty() || (shard_bytes_ > 0 && shard_bytes_ + bytes > request_.shard_bytes)) {
       shards_.emplace_back();
@@ -166,6 +169,7 @@ class CheckpointQuantizer {
       const TensorView& table = source_.tensor(layout_.embedding.sources.front());
       add({&table, kHeadName, quantization.head(), quantization.head_scheme()});
     }
+    report_.source_bytes = source_.total_bytes();
     report_.files = shards_.size();
   }
 
@@ -240,12 +244,13 @@ class CheckpointQuantizer {
   }
 
   void write_copy(SafetensorsStream& file, const Piece& piece) {
-    if (const auto bad = first_non_finite(*piece.source)) {
-      fail(ExitCode::kCheckpoint, cat("tensor ", piece.source->name), request_.source.string(), "finite numbers",
-           cat("NaN or infinity at element ", *bad));
-    }
     uint64_t offset = 0;
     for_each_block(piece, [&](int64_t, int64_t, std::span<const std::byte> bytes) {
+      if (const auto bad = first_non_finite(piece.source->dtype, bytes)) {
+        const uint64_t before = offset / dtype_size(piece.source->dtype);
+        fail(ExitCode::kCheckpoint, cat("tensor ", piece.source->name), request_.source.string(), "finite numbers",
+             cat("NaN or infinity at element ", before + static_cast<uint64_t>(*bad)));
+      }
       file.write(piece.name, offset, bytes);
       offset += bytes.size();
     });
@@ -327,6 +332,7 @@ class CheckpointQuantizer {
   fs::path target_;
   std::vector<std::vector<Piece>> shards_;
   uint64_t shard_bytes_ = 0;  // of the last one
+  int64_t work_bytes_ = 0;    // of the sources of all pieces: a tied table has two
   QuantizeReport report_;
   QuantizedError sums_;
   Progress* progress_ = nullptr;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "src/model/empty_linear.h"
+#include "src/model/float_types.h"
 #include "xlstm/core/progress.h"
 #include "xlstm/core/stop.h"
 #include "xlstm/io/half.h"
@@ -91,7 +92,7 @@ class Drawer {
     for (float& value : values) value = deviation * draw_normal(bits);
     const auto size = static_cast<size_t>(row_bytes(linear.format, linear.in));
     auto* const out = static_cast<std::byte*>(linear.weight.mutable_data_ptr()) + static_cast<size_t>(row) * size;
-    from_float32(file_type(linear.format), values, {out, size});
+    from_float32(float_type(linear.format).stored, values, {out, size});
   }
 
   static void draw_codes(const Linear& linear, int64_t row, Bits& bits) {

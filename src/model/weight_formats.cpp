@@ -1,18 +1,15 @@
 #include "xlstm/model/weight_formats.h"
 
-#include <cmath>
-
+#include "src/model/float_types.h"
 #include "xlstm/core/errors.h"
-#include "xlstm/core/str.h"
 
 namespace xlstm {
 namespace {
 
 WeightFormat float_format(const std::string& dtype) {
-  if (dtype == "float32") return WeightFormat::kFloat32;
-  if (dtype == "bfloat16") return WeightFormat::kBfloat16;
-  if (dtype == "float16") return WeightFormat::kFloat16;
-  fail(ExitCode::kInternal, "dtype", "weight formats", "a weight type", dtype);
+  const FloatType* type = find_float_type(&FloatType::name, std::string_view(dtype));
+  if (type == nullptr) fail(ExitCode::kInternal, "dtype", "weight formats", "a weight type", dtype);
+  return type->format;
 }
 
 WeightFormats formats(const std::string& dtype, const Quantization& quantization, WeightFormat embedding) {
@@ -38,19 +35,11 @@ WeightFormats weight_formats(const std::string& dtype, const CheckpointLayout& l
   return formats(dtype, layout.config.quantization.value_or(default_for(dtype)), embedding);
 }
 
-double matrix_bytes(const MatrixFormat& format, double rows, double columns) {
-  switch (format.format) {
-    case WeightFormat::kFloat32: return 4 * rows * columns;
-    case WeightFormat::kBfloat16:
-    case WeightFormat::kFloat16: return 2 * rows * columns;
-    case WeightFormat::kInt8:
-    case WeightFormat::kInt4: break;
-  }
-  constexpr double kScale = 2;
-  constexpr double kZero = 1;
-  const bool int4 = format.format == WeightFormat::kInt4;
-  const double groups = format.group == 0 ? 1 : std::ceil(columns / static_cast<double>(format.group));
-  return rows * ((int4 ? std::ceil(columns / 2) : columns) + groups * (kScale + (int4 ? kZero : 0)));
+double matrix_bytes(const MatrixFormat& format, double rows, int64_t columns) {
+  constexpr int64_t kScale = 2;
+  constexpr int64_t kZero = 1;
+  const int64_t per_group = format.format == WeightFormat::kInt4 ? kScale + kZero : kScale;
+  return rows * static_cast<double>(row_bytes(format.format, columns) + groups_per_row(format, columns) * per_group);
 }
 
 }  // namespace xlstm

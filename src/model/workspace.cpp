@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
-
 namespace xlstm {
 
 void Workspace::reserve(int64_t rows, int64_t logit_rows) {
@@ -13,7 +11,6 @@ void Workspace::reserve(int64_t rows, int64_t logit_rows) {
     const int64_t qk = dims_.qk_dim();
     const int64_t v = dims_.v_dim();
     act.x = at::empty({rows, dims_.embedding_dim}, options);
-    act.normed = at::empty({rows, std::max(dims_.embedding_dim, v)}, options);
     act.qkvo = at::empty({rows, dims_.qkvo_dim()}, options);
     act.q = act.qkvo.narrow(1, 0, qk);
     act.k = act.qkvo.narrow(1, qk, qk);
@@ -31,7 +28,7 @@ void Workspace::reserve(int64_t rows, int64_t logit_rows) {
 
 uint64_t Workspace::bytes() const {
   uint64_t total = 0;
-  for (const at::Tensor& t : {act.x, act.normed, act.qkvo, act.gates, act.h, act.ffn, logits}) {
+  for (const at::Tensor& t : {act.x, act.qkvo, act.gates, act.h, act.ffn, logits}) {
     if (t.defined()) total += t.nbytes();
   }
   return total;

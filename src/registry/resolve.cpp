@@ -103,7 +103,7 @@ std::string resolve_dtype(const std::string& requested, const std::string& store
          cat("auto, ", stored, " or a float type; ", requested, " can be made of a float checkpoint only"), requested);
   }
   if (requested != "auto") return requested;
-  // Every device's kernels read bfloat16 at the speed of memory, half of float32's bytes, and compute in float32.
+  // Half of float32's bytes, which decoding reads for every token; all kernels sum its products in float32.
   return stored.empty() ? "bfloat16" : stored;
 }
 

@@ -22,24 +22,27 @@ struct Planned {
   double packed = 0;  // of it, in matrices that the operations pack
 };
 
-double size_of(const std::vector<int64_t>& shape, size_t axis) {
-  return axis < shape.size() ? static_cast<double>(shape[axis]) : 1;
+int64_t size_of(const std::vector<int64_t>& shape, size_t axis) {
+  return axis < shape.size() ? shape[axis] : 1;
 }
 
 // A matrix that is multiplied with.
-Planned matrix(const MatrixFormat& format, double rows, double columns) {
-  const double bytes = matrix_bytes(format, rows, columns);
-  return {rows * columns, bytes, bytes};
+Planned matrix(const MatrixFormat& format, int64_t rows, int64_t columns) {
+  const auto count = static_cast<double>(rows);
+  const double bytes = matrix_bytes(format, count, columns);
+  return {count * static_cast<double>(columns), bytes, bytes};
 }
 
 // Anything else.
-Planned plain(WeightFormat format, double rows, double columns) {
-  return {rows * columns, matrix_bytes({format, 0}, rows, columns), 0};
+Planned plain(WeightFormat format, int64_t rows, int64_t columns) {
+  Planned out = matrix({format, 0}, rows, columns);
+  out.packed = 0;
+  return out;
 }
 
 Planned planned(const NamedParameter& named, const WeightFormats& formats) {
-  const double rows = size_of(named.parameter->shape, 0);
-  const double columns = size_of(named.parameter->shape, 1);
+  const int64_t rows = size_of(named.parameter->shape, 0);
+  const int64_t columns = size_of(named.parameter->shape, 1);
   switch (named.role) {
     case ParameterRole::kVector: return plain(WeightFormat::kFloat32, rows, columns);
     case ParameterRole::kEmbedding: return plain(formats.embedding, rows, columns);
@@ -63,16 +66,16 @@ std::vector<Planned> plan(const CheckpointLayout& layout, const EstimateRequest&
 
 std::vector<Planned> plan(const ModelDims& dims, int64_t num_blocks, const EstimateRequest& request) {
   const WeightFormats formats = weight_formats(request.weight_dtype);
-  const auto e = static_cast<double>(dims.embedding_dim);
-  const auto v = static_cast<double>(dims.v_dim());
-  const auto f = static_cast<double>(dims.ffn_dim);
-  const auto vocab = static_cast<double>(dims.vocab_size);
-  const auto gates = 2 * static_cast<double>(dims.num_heads);
+  const int64_t e = dims.embedding_dim;
+  const int64_t v = dims.v_dim();
+  const int64_t f = dims.ffn_dim;
+  const int64_t vocab = dims.vocab_size;
+  const int64_t gates = 2 * dims.num_heads;
   std::vector<Planned> out = {plain(formats.embedding, vocab, e)};
   for (int64_t block = 0; block < num_blocks; ++block) {
     out.push_back(plain(WeightFormat::kFloat32, 1, 2 * e + v + gates));  // norms and the gates' bias
     out.push_back(matrix({}, gates, e));
-    out.push_back(matrix(formats.matrices, static_cast<double>(dims.qkvo_dim()), e));
+    out.push_back(matrix(formats.matrices, dims.qkvo_dim(), e));
     out.push_back(matrix(formats.matrices, e, v));
     out.push_back(matrix(formats.matrices, 2 * f, e));
     out.push_back(matrix(formats.matrices, e, f));
@@ -92,8 +95,7 @@ double state_bytes(const ModelDims& dims, int64_t num_blocks, const EstimateRequ
 
 // What Workspace::reserve() allocates.
 double workspace_bytes(const ModelDims& dims, const EstimateRequest& request) {
-  const int64_t per_row = dims.embedding_dim + std::max(dims.embedding_dim, dims.v_dim()) + dims.qkvo_dim() +
-                          2 * dims.num_heads + dims.v_dim() + 2 * dims.ffn_dim;
+  const int64_t per_row = dims.embedding_dim + dims.qkvo_dim() + 2 * dims.num_heads + dims.v_dim() + 2 * dims.ffn_dim;
   return 4 * (static_cast<double>(per_row) * static_cast<double>(request.rows) +
               static_cast<double>(dims.vocab_size) * static_cast<double>(request.logit_rows));
 }

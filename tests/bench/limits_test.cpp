@@ -90,6 +90,24 @@ TEST(Limits, OfTheCpuAreFinitePositiveNumbers) {
   }
 }
 
+TEST(Limits, CountTheMatricesThatTheyKeepAsTheirOwnMemory) {
+  const std::unique_ptr<LimitProbes> probes = make_limit_probes("cpu", 1);
+  const uint64_t without = probes->resident_bytes();
+  for (const Gauge& gauge : probes->prefill_gauges("float32")) (void)gauge();
+  EXPECT_EQ(probes->resident_bytes(), without + 2 * sizeof(float) * 1024 * 1024);
+}
+
+TEST(Limits, NameTheTypeThatJudgesAPrefill) {
+  const std::unique_ptr<LimitProbes> probes = make_limit_probes("cpu", 1);
+  const BenchLimits limits = probes->measure();
+  EXPECT_EQ(probes->prefill_judge("float32"), "float32");
+  for (const char* dtype : {"bfloat16", "float16", "int8", "int4"}) {
+    const std::string judge = probes->prefill_judge(dtype);
+    EXPECT_THAT(limits.gemm_gflop_s, Contains(Key(judge))) << dtype;
+    EXPECT_EQ(judge == dtype, limits.gemm_gflop_s.count(dtype) > 0) << dtype;
+  }
+}
+
 TEST(Limits, ArePartOfTheReportOnlyWhenMeasured) {
   BenchResult result;
   EXPECT_FALSE(bench_report(result).contains("limits"));

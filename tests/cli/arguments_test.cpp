@@ -204,19 +204,19 @@ TEST(Mistakes, InFlagsAreAnsweredWithTheNearestOne) {
 }
 
 TEST(Mistakes, InCommandsAreAnsweredWithTheNearestOneOrAll) {
-  expect_refused(
-      {{{"bensh"}, {"command (command line)", "did you mean bench?", "\"bensh\""}},
-       {{"tokenise", "-p", "x"}, {"did you mean tokenize?"}},
-       {{"Once", "upon"},
-        {"did you forget -p", "info, bench, selftest, tune, perplexity, tokenize, quantize, check, monitor", "\"Once\""}},
-       {{"--", "x"}, {"did you forget -p", "\"x\""}},
-       {{"--use-best", "false"}, {"\"false\""}},
-       {{"-"}, {"\"-\""}},
-       {{""}, {"argument (command line)", "\"\""}},
-       {{"bench", "info"}, {"no further argument", "\"info\""}},
-       {{"check", "a", "b"}, {"no further argument", "\"b\""}},
-       {{"generate"}, {"\"generate\""}},
-       {{"a\nb"}, {"\"a\\nb\""}}});
+  expect_refused({{{"bensh"}, {"command (command line)", "did you mean bench?", "\"bensh\""}},
+                  {{"tokenise", "-p", "x"}, {"did you mean tokenize?"}},
+                  {{"Once", "upon"},
+                   {"did you forget -p", "info, bench, selftest, tune, perplexity, tokenize, quantize, check, monitor",
+                    "\"Once\""}},
+                  {{"--", "x"}, {"did you forget -p", "\"x\""}},
+                  {{"--use-best", "false"}, {"\"false\""}},
+                  {{"-"}, {"\"-\""}},
+                  {{""}, {"argument (command line)", "\"\""}},
+                  {{"bench", "info"}, {"no further argument", "\"info\""}},
+                  {{"check", "a", "b"}, {"no further argument", "\"b\""}},
+                  {{"generate"}, {"\"generate\""}},
+                  {{"a\nb"}, {"\"a\\nb\""}}});
 }
 
 TEST(Mistakes, InWhatGoesTogetherAreNamed) {

@@ -84,6 +84,7 @@ TEST(BenchCommand, ReportsLimitsAndSharesOfThem) {
   for (const json& row : report["rows"]) {
     EXPECT_TRUE(row["limit_share"].is_number() || row["rejected"] > 0) << row;
     EXPECT_TRUE(row["peak_share"].is_null() || row["test"] == "prefill");
+    EXPECT_EQ(row["judged_by"].is_string(), row["test"] == "prefill");
   }
   EXPECT_TRUE(json::parse(bench({"-p", "4", "-n", "0", "-o", "json"}).out)["rows"][0]["limit_share"].is_null());
 }

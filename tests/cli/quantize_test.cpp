@@ -127,7 +127,8 @@ TEST_F(QuantizeCommand, ReadsTheShippedSettingsAndLetsFlagsWin) {
 TEST_F(QuantizeCommand, RefusesWhatItCannotDo) {
   expect_refused({}, 2, {"-o", "a directory to write"});
   expect_refused({"-o", out(), "--bits", "3"}, 2, {"--bits", "8, 4", "3"});
-  expect_refused({"-o", out(), "--group", "33"}, 2, {"quantize.group", "multiple of 32", "33"});
+  expect_refused({"-o", out(), "--group", "33"}, 2, {"quantize.group (command line)", "multiple of 32", "33"});
+  expect_refused({"-o", out(), "--group", "999999968"}, 2, {"quantize.group", "up to 65536", "999999968"});
   expect_refused({"-o", out(), "--scheme", "affine"}, 2, {"quantize.scheme", "8 bits"});
   expect_refused({"-m", "/no/such", "-o", out()}, 3, {"/no/such"});
   expect_refused({"-o", (dir_ / "no" / "out").string()}, 6, {"no directory"});
@@ -136,6 +137,58 @@ TEST_F(QuantizeCommand, RefusesWhatItCannotDo) {
   expect_refused({"-m", kTales, "-o", int8}, 6, {"new or an empty directory"});
   expect_refused({"-m", int8, "-o", int8 + "/again"}, 3, {"quantized already"});
   expect_refused({"-m", kTales, "-o", kTales + "/int8"}, 2, {"outside the checkpoint"});
+  fs::create_symlink(dir_ / "nowhere", dir_ / "link");
+  expect_refused({"-m", kTales, "-o", (dir_ / "link").string()}, 6, {"leads nowhere"});
+}
+
+TEST_F(QuantizeCommand, TakesTheBitsOfDtypeWhereNothingElseNamesThem) {
+  const auto bits = [&](std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"-o", out(), "--json", "--no-verify"});
+    const ProgramResult result = quantize(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    fs::remove_all(out());
+    return result.exit_code == 0 ? nlohmann::json::parse(result.out).at("quantization").value("bits", 0) : 0;
+  };
+  const std::string config = dir_.file("c.json", R"({"dtype": "int4"})").string();
+  const std::string group = dir_.file("g.json", R"({"quantize": {"group": 64}})").string();
+  EXPECT_EQ(bits({"--dtype", "int4"}), 4);
+  EXPECT_EQ(bits({"--config", config}), 4);
+  EXPECT_EQ(bits({"--dtype", "int8", "--bits", "8"}), 8);
+  EXPECT_EQ(bits({"--dtype", "int4", "--settings", group}), 4);
+  EXPECT_EQ(bits({"--dtype", "auto"}), 8);
+}
+
+TEST_F(QuantizeCommand, RefusesADtypeThatItWouldNotWrite) {
+  const std::string config = dir_.file("c.json", R"({"dtype": "float16"})").string();
+  const std::string settings = dir_.file("s.json", R"({"quantize": {"bits": 8}})").string();
+  expect_refused({"-o", out(), "--dtype", "bfloat16"}, 2, {"dtype (command line)", "use --bits", "bfloat16"});
+  expect_refused({"-o", out(), "--config", config}, 2, {"c.json", "use --bits", "float16"});
+  expect_refused({"-o", out(), "--dtype", "int4", "--bits", "8"}, 2, {"dtype", "int8, as --bits says", "int4"});
+  expect_refused({"-o", out(), "--dtype", "int4", "--settings", settings}, 2, {"dtype", "int8, as ", "s.json", "int4"});
+}
+
+TEST_F(QuantizeCommand, WarnsOfSettingsThatItHasNoUseFor) {
+  const ProgramResult result = quantize({"-o", out(), "--no-verify", "--device", "cpu", "--top-k", "3", "-t", "1"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.err, HasSubstr("without effect: device, top_k in quantize"));
+  fs::remove_all(out());
+  const ProgramResult quiet = quantize({"-o", out(), "--no-verify", "--dtype", "int4", "-t", "1", "--no-progress"});
+  EXPECT_THAT(quiet.err, testing::Not(HasSubstr("without effect")));
+}
+
+TEST_F(QuantizeCommand, JudgesASettingsFileByItselfAndDropsWhatWasMeantForOtherBits) {
+  const auto settings = [&](const char* text) { return dir_.file("s.json", text).string(); };
+  const std::string wrong = settings(R"({"quantize": {"bits": 8, "group": 33}})");
+  expect_refused({"-o", out(), "--settings", wrong, "--bits", "4"}, 2, {"quantize.group", "s.json", "33"});
+  const std::string affine = settings(R"({"quantize": {"bits": 8, "scheme": "affine"}})");
+  expect_refused({"-o", out(), "--settings", affine, "--group", "32"}, 2, {"quantize.scheme", "s.json", "affine"});
+  const std::string good = settings(R"({"quantize": {"bits": 4, "group": 64, "scheme": "affine", "verify": false}})");
+  expect_refused({"-o", out(), "--settings", good, "--group", "31"}, 2, {"quantize.group (command line)", "31"});
+  const ProgramResult other = quantize({"-o", out(), "--settings", good, "--bits", "8", "--json"});
+  ASSERT_EQ(other.exit_code, 0) << other.err;
+  const nlohmann::json int8 = {{"version", 1}, {"bits", 8}, {"group", 0}, {"scheme", "symmetric"}};
+  EXPECT_EQ(nlohmann::json::parse(other.out).at("quantization"), int8);
+  EXPECT_EQ(nlohmann::json::parse(other.out).at("verified"), false) << "of the file all the same";
 }
 
 TEST_F(QuantizeCommand, RefusesSettingsThatItDoesNotKnow) {

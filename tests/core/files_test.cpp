@@ -161,6 +161,19 @@ TEST(AtomicFile, TwoWritersOfOnePathDoNotMix) {
   EXPECT_EQ(dir.entries(), 1);
 }
 
+TEST(AtomicFile, WriteAtFillsPlacesInAnyOrderAndDoesNotMoveWrite) {
+  const TempDir dir;
+  AtomicFile file(dir / "out");
+  file.write("head");
+  file.write_at(8, "tail", 4);
+  file.write_at(6, "x", 1);
+  file.write("er");         // at 4 and 5
+  file.write_at(0, "", 0);  // nothing
+  file.write_at(0, "H", 1);
+  file.commit();
+  EXPECT_EQ(read_file(dir / "out", ExitCode::kUsage), std::string("Headerx\0tail", 12));
+}
+
 TEST(AtomicFile, RefusesPlacesThatCannotBeWritten) {
   const TempDir dir;
   expect_error([&] { AtomicFile file(dir / "absent/out"); }, ExitCode::kOutput, {"absent/out", "No such file"});
@@ -209,6 +222,16 @@ TEST(AtomicFile, AFullDiskLeavesTheOldFileAndNoHalfFile) {
   }
   EXPECT_EQ(read_file(path, ExitCode::kUsage), "old");
   EXPECT_EQ(dir.entries(), 1);
+}
+
+TEST(AtomicFile, WriteAtBeyondTheDiskIsReported) {
+  const TempDir dir;
+  {
+    const FileSizeLimit limit(10'000);
+    AtomicFile file(dir / "out");
+    expect_error([&] { file.write_at(20'000, "x", 1); }, ExitCode::kOutput, {"output file", "room to write"});
+  }
+  EXPECT_EQ(dir.entries(), 0);
 }
 
 TEST(AtomicFile, AFolderThatVanishesBeforeCommitIsReported) {

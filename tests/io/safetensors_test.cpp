@@ -306,5 +306,58 @@ TEST(ElementCount, OverflowAndNegativeSizesGiveMinusOne) {
   EXPECT_EQ(element_count({int64_t{1} << 62, 2}), -1);
 }
 
+std::span<const std::byte> bytes_of(const std::string& text) {
+  return std::as_bytes(std::span(text));
+}
+
+const std::vector<TensorHeader> kStreamed = {
+    {"bytes", DType::U8, {3}}, {"words", DType::F32, {2, 1}}, {"empty", DType::F32, {0, 4}}};
+
+TEST(SafetensorsStream, TakesPiecesInAnyOrderAndWritesWhatTheWriterWould) {
+  const TempDir dir;
+  const std::string words = float_bytes({1.5F, -2.0F});
+  SafetensorsStream stream(dir / "stream", kStreamed);
+  stream.write("bytes", 2, bytes_of("c"));
+  stream.write("words", 4, bytes_of(words.substr(4)));
+  stream.write("words", 0, bytes_of(words.substr(0, 4)));
+  stream.write("bytes", 0, bytes_of("ab"));
+  stream.write("empty", 0, {});
+  EXPECT_FALSE(std::filesystem::exists(dir / "stream")) << "not before it is complete";
+  stream.commit();
+
+  SafetensorsWriter writer;
+  const std::string letters = "abc";
+  writer.add("bytes", DType::U8, {3}, bytes_of(letters));
+  writer.add("words", DType::F32, {2, 1}, bytes_of(words));
+  writer.add("empty", DType::F32, {0, 4}, {});
+  writer.write(dir / "writer");
+  EXPECT_EQ(read_file(dir / "stream", ExitCode::kUsage), read_file(dir / "writer", ExitCode::kUsage));
+}
+
+TEST(SafetensorsStream, LeavesNothingWithoutACommit) {
+  const TempDir dir;
+  {
+    SafetensorsStream stream(dir / "stream", kStreamed);
+    stream.write("bytes", 0, bytes_of("abc"));
+  }
+  EXPECT_EQ(dir.entries(), 0);
+}
+
+TEST(SafetensorsStream, KnowsItsTensorsTheirSizesAndWhatIsMissing) {
+  const TempDir dir;
+  SafetensorsStream stream(dir / "stream", kStreamed);
+  EXPECT_THAT(error_text(ExitCode::kInternal, [&] { stream.write("other", 0, bytes_of("a")); }), HasSubstr("place"));
+  EXPECT_THAT(error_text(ExitCode::kInternal, [&] { stream.write("bytes", 1, bytes_of("abc")); }), HasSubstr("size"));
+  EXPECT_THAT(error_text(ExitCode::kInternal, [&] { stream.write("bytes", 0, bytes_of("abcd")); }), HasSubstr("size"));
+  stream.write("bytes", 0, bytes_of("abc"));
+  EXPECT_THAT(error_text(ExitCode::kInternal, [&] { stream.commit(); }), HasSubstr("missing_"));
+}
+
+TEST(SafetensorsStream, NamesThePlaceThatItCannotWriteTo) {
+  const TempDir dir;
+  EXPECT_THAT(error_text(ExitCode::kOutput, [&] { SafetensorsStream(dir / "no" / "file", kStreamed); }),
+              HasSubstr((dir / "no").string()));
+}
+
 }  // namespace
 }  // namespace xlstm

@@ -139,6 +139,24 @@ TEST_P(CpuCellTest, StepSequenceAndChunkwiseFollowTheRecurrence) {
   }
 }
 
+TEST_P(CpuCellTest, StepsOfMoreHeadsThanAVectorHasLanesFollowTheRecurrence) {
+  for (const int64_t heads : {19, 33}) {
+    const ModelDims dims = cell_dims(heads, 3, 5);
+    const std::vector<Span> spans = make_spans({3, 1});
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      Random random(static_cast<uint64_t>(90 + heads));
+      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots, dtype)};
+      const double rounding = dtype == at::kFloat ? 0 : std::ldexp(1.0, -8) * 1.01;
+      for (const int threads : {1, 3}) {
+        SCOPED_TRACE(cat(text(dims), dtype == at::kFloat ? " float32" : " bfloat16", " threads ", threads));
+        const Result steps = run_steps(dims, input, spans, threads);
+        expect_cell(dims, steps.act, input.state, steps.state, spans, 3 * rounding);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST_P(CpuCellTest, OddAndLargeHeadsFollowTheRecurrence) {
   const std::vector<std::array<int64_t, 2>> heads = {{1, 512}, {512, 1}, {5, 17},   {17, 5},   {33, 33},  {33, 128},
                                                      {128, 5}, {5, 256}, {256, 17}, {17, 512}, {130, 70}, {512, 33}};

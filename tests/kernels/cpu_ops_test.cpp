@@ -4,11 +4,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <array>
 #include <cmath>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/cpu/isa.h"
+#include "tests/kernels/ops_reference.h"
 #include "tests/kernels/random_tensors.h"
 #include "tests/support/expect_error.h"
 #include "xlstm/core/str.h"
@@ -20,107 +22,14 @@ using test::copy_of;
 using test::Random;
 using test::same_bits;
 
-// ---------------------------------------------------------------------------------------------------------------------
-// The formulas in double precision, written as plainly as possible.
-
-using Row = std::vector<double>;
-
-Row row_of(const at::Tensor& matrix, int64_t row) {
-  const at::Tensor values = matrix.select(0, row).to(at::kDouble).contiguous();
-  return {values.data_ptr<double>(), values.data_ptr<double>() + values.numel()};
-}
-
-Row vector_of(const at::Tensor& vector) {
-  return row_of(vector.unsqueeze(0), 0);
-}
-
-// A value, and the sum of the magnitudes it was formed from, to which rounding errors are proportional.
-struct Value {
-  double value = 0;
-  double size = 0;
-};
-
-// x · Wᵀ + b; the weights are widened once, for all rows of a test.
-class Multiply {
- public:
-  explicit Multiply(const Linear& linear)
-      : out_(static_cast<size_t>(linear.out)),
-        weight_(vector_of(linear.weight.reshape({-1}))),
-        bias_(linear.bias.defined() ? vector_of(linear.bias) : Row(out_, 0.0)) {}
-
-  std::vector<Value> operator()(const Row& x) const {
-    std::vector<Value> y(out_);
-    for (size_t i = 0; i < out_; ++i) {
-      y[i] = {bias_[i], std::abs(bias_[i])};
-      for (size_t k = 0; k < x.size(); ++k) {
-        const double term = x[k] * weight_[i * x.size() + k];
-        y[i].value += term;
-        y[i].size += std::abs(term);
-      }
-    }
-    return y;
-  }
-
- private:
-  size_t out_;
-  Row weight_;
-  Row bias_;
-};
-
-Row rms_norm(const Norm& norm, const Row& x, double eps) {
-  const Row weight = vector_of(norm.weight);
-  const Row bias = norm.bias.defined() ? vector_of(norm.bias) : Row(x.size(), 0.0);
-  double squares = 0;
-  for (const double value : x) squares += value * value;
-  const double scale = 1 / std::sqrt(squares / static_cast<double>(x.size()) + eps);
-  Row y(x.size());
-  for (size_t i = 0; i < x.size(); ++i) y[i] = x[i] * scale * weight[i] + bias[i];
-  return y;
-}
-
-double sigmoid(double x) {
-  return 1 / (1 + std::exp(-x));
-}
-double soft_cap(double x, double cap) {
-  return cap == 0 ? x : cap * std::tanh(x / cap);
-}
-
-Row gated_head_norm(const Norm& norm, const Row& h, const Row& o, const ModelDims& dims) {
-  const Row weight = vector_of(norm.weight);
-  const Row bias = norm.bias.defined() ? vector_of(norm.bias) : Row(h.size(), 0.0);
-  const auto size = static_cast<size_t>(dims.head_dim_v);
-  Row y(h.size());
-  for (size_t begin = 0; begin < h.size(); begin += size) {
-    double mean = 0;
-    double variance = 0;
-    for (size_t i = begin; i < begin + size; ++i) mean += h[i] / static_cast<double>(size);
-    for (size_t i = begin; i < begin + size; ++i) variance += (h[i] - mean) * (h[i] - mean) / static_cast<double>(size);
-    for (size_t i = begin; i < begin + size; ++i) {
-      y[i] = ((h[i] - mean) / std::sqrt(variance + dims.norm_eps) * weight[i] + bias[i]) * sigmoid(o[i]);
-    }
-  }
-  return y;
-}
-
-// Where the kernels multiply bfloat16 weights by dot products of bfloat16, they round the inputs to it: each by 2^-8 at
-// most.
-double input_rounding(const Linear& linear) {
-  return linear.format == WeightFormat::kBfloat16 && cpu::uses_bfloat16_dot() ? std::ldexp(1, -8) : 0;
-}
-
-// Rounding errors of a sum of n terms grow like √n times its magnitude; the constant leaves room for the errors of the
-// normed input.
-void expect_row(const at::Tensor& actual, int64_t row, const std::vector<Value>& expected, int64_t terms,
-                double input_rounding = 0) {
-  const at::Tensor values = actual.select(0, row).contiguous();
-  const float* data = values.data_ptr<float>();
-  const double factor = std::ldexp(16 + 4 * std::sqrt(static_cast<double>(terms)), -24) + input_rounding;
-  for (size_t i = 0; i < expected.size(); ++i) {
-    ASSERT_NEAR(data[i], expected[i].value, factor * expected[i].size + 1e-12) << "row " << row << " column " << i;
-  }
-}
-
-// ---------------------------------------------------------------------------------------------------------------------
+using test::expect_values;
+using test::float_row;
+using test::FloatRow;
+using test::Format;
+using test::gated_head_norm;
+using test::Multiply;
+using test::rms_norm;
+using test::Value;
 
 struct Shape {
   int64_t embedding_dim, num_heads, head_dim_qk, head_dim_v, ffn_dim, vocab_size;
@@ -147,9 +56,17 @@ const std::vector<Shape>& shapes() {
   return kShapes;
 }
 
-std::string text(const ModelDims& dims, int64_t rows, at::ScalarType dtype, int threads) {
+std::string text(const ModelDims& dims, int64_t rows, const Format& format, int threads) {
+  constexpr const char* kNames[] = {"float32", "bfloat16", "float16", "int8", "int4"};
   return cat("E ", dims.embedding_dim, " NH ", dims.num_heads, " Dv ", dims.head_dim_v, " F ", dims.ffn_dim, " rows ",
-             rows, " ", c10::toString(dtype), " threads ", threads);
+             rows, " ", kNames[static_cast<int>(format.weights)], " group ", format.group, " threads ", threads);
+}
+
+const std::vector<Format>& formats() {
+  static const std::vector<Format> kFormats = {{WeightFormat::kFloat32, 0}, {WeightFormat::kBfloat16, 0},
+                                               {WeightFormat::kFloat16, 0}, {WeightFormat::kInt8, 0},
+                                               {WeightFormat::kInt8, 64},   {WeightFormat::kInt4, 32}};
+  return kFormats;
 }
 
 RowPlan all_logits(int64_t rows) {
@@ -165,26 +82,42 @@ BlockWeights packed(const BlockWeights& canonical, const DeviceOps& ops) {
   return block;
 }
 
+// What is added to the residual stream.
+std::vector<Value> added(std::vector<Value> y, const FloatRow& x) {
+  for (size_t i = 0; i < x.size(); ++i) {
+    y[i].value += static_cast<double>(x[i]);
+    y[i].size += static_cast<double>(std::abs(x[i]));
+  }
+  return y;
+}
+
+struct Case {
+  ModelDims dims;
+  int64_t rows;
+  Format format;
+  BlockWeights block;  // canonical
+};
+
 class CpuOpsTest : public testing::TestWithParam<std::string> {
  protected:
   CpuOpsTest() { cpu::force_isa(GetParam()); }
   ~CpuOpsTest() override { cpu::force_isa(""); }
 
-  // check(dims, rows, canonical block, ops) for a spread of shapes, dtypes, batch sizes and team sizes.
+  // check(case, ops, random) for a spread of shapes, formats, batch sizes and team sizes.
   template <class Check>
   void for_each_case(const Check& check) {
     uint64_t seed = 1;
-    for (const Shape& shape : shapes()) {
-      const ModelDims dims = dims_of(shape);
+    for (size_t shape = 0; shape < shapes().size(); ++shape) {
+      const ModelDims dims = dims_of(shapes()[shape]);
       const bool large = dims.embedding_dim > 500;
       for (const int64_t rows : large ? std::vector<int64_t>{1, 2, 97} : std::vector<int64_t>{1, 2, 6, 7, 70, 130}) {
-        const at::ScalarType dtype = std::array{at::kFloat, at::kBFloat16, at::kHalf}[seed % 3];
+        const Format format = formats()[(seed + shape) % formats().size()];
         const int threads = 1 + static_cast<int>(seed % 4 == 0 ? 2 : seed % 2);
-        SCOPED_TRACE(text(dims, rows, dtype, threads));
+        SCOPED_TRACE(text(dims, rows, format, threads));
         ThreadPool pool(threads);
         const auto ops = make_cpu_ops(dims, pool);
         Random random(seed);
-        check(dims, rows, random.block(dims, seed % 2 == 0, dtype), *ops, random);
+        check({dims, rows, format, random.block(dims, seed % 2 == 0, format)}, *ops, random);
         if (HasFatalFailure()) return;
         ++seed;
       }
@@ -196,98 +129,100 @@ INSTANTIATE_TEST_SUITE_P(Isa, CpuOpsTest, testing::ValuesIn(cpu::supported_isas(
                          [](const auto& param) { return param.param; });
 
 TEST_P(CpuOpsTest, MixerInProjectsNormedRowsAndCapsTheGates) {
-  for_each_case([](const ModelDims& dims, int64_t rows, const BlockWeights& block, DeviceOps& ops, Random& random) {
-    Activations act = random.activations(dims, rows + 1);
-    const Activations before = copy_of(act, dims);
-    ops.mixer_in(packed(block, ops), rows, act);
-    const Multiply qkvo(block.qkvo);
-    const Multiply gate_pre(block.gates);
-    for (int64_t row = 0; row < rows; ++row) {
-      const Row u = rms_norm(block.norm_mlstm, row_of(before.x, row), dims.norm_eps);
-      expect_row(act.qkvo, row, qkvo(u), dims.embedding_dim, input_rounding(block.qkvo));
+  for_each_case([](const Case& c, DeviceOps& ops, Random& random) {
+    Activations act = random.activations(c.dims, c.rows + 1);
+    const Activations before = copy_of(act, c.dims);
+    ops.mixer_in(packed(c.block, ops), c.rows, act);
+    const Multiply qkvo(c.block.qkvo);
+    const Multiply gate_pre(c.block.gates);
+    for (int64_t row = 0; row < c.rows; ++row) {
+      SCOPED_TRACE(row);
+      const FloatRow u = rms_norm(c.block.norm_mlstm, float_row(before.x, row), c.dims.norm_eps);
+      expect_values(float_row(act.qkvo, row), qkvo(u), c.dims.embedding_dim);
       std::vector<Value> gates = gate_pre(u);
-      for (Value& gate : gates) gate.value = soft_cap(gate.value, dims.gate_soft_cap);
-      expect_row(act.gates, row, gates, dims.embedding_dim);
+      for (Value& gate : gates) gate.value = test::soft_cap(gate.value, c.dims.gate_soft_cap);
+      expect_values(float_row(act.gates, row), gates, c.dims.embedding_dim);
+      if (HasFatalFailure()) return;
     }
     EXPECT_TRUE(same_bits(act.x, before.x));
-    EXPECT_TRUE(same_bits(act.qkvo[rows], before.qkvo[rows])) << "wrote behind the last row";
-    EXPECT_TRUE(same_bits(act.gates[rows], before.gates[rows])) << "wrote behind the last row";
+    EXPECT_TRUE(same_bits(act.qkvo[c.rows], before.qkvo[c.rows])) << "wrote behind the last row";
+    EXPECT_TRUE(same_bits(act.gates[c.rows], before.gates[c.rows])) << "wrote behind the last row";
   });
 }
 
 TEST_P(CpuOpsTest, MixerOutAddsTheProjectedGatedHeadNorm) {
-  for_each_case([](const ModelDims& dims, int64_t rows, const BlockWeights& block, DeviceOps& ops, Random& random) {
-    Activations act = random.activations(dims, rows + 1);
-    const Activations before = copy_of(act, dims);
-    ops.mixer_out(packed(block, ops), rows, act);
-    const Multiply out_proj(block.out_proj);
-    for (int64_t row = 0; row < rows; ++row) {
-      const Row u = gated_head_norm(block.multihead_norm, row_of(before.h, row), row_of(before.o, row), dims);
-      std::vector<Value> y = out_proj(u);
-      const Row x = row_of(before.x, row);
-      for (size_t i = 0; i < x.size(); ++i) {
-        y[i].value += x[i];
-        y[i].size += std::abs(x[i]);
-      }
-      // A head of one feature has no variance: its norm is 0 whatever h is, and rounding of the mean is all that is
-      // left.
-      if (dims.head_dim_v > 1) expect_row(act.x, row, y, dims.v_dim(), input_rounding(block.out_proj));
+  for_each_case([](const Case& c, DeviceOps& ops, Random& random) {
+    Activations act = random.activations(c.dims, c.rows + 1);
+    const Activations before = copy_of(act, c.dims);
+    ops.mixer_out(packed(c.block, ops), c.rows, act);
+    const Multiply out_proj(c.block.out_proj);
+    for (int64_t row = 0; row < c.rows; ++row) {
+      SCOPED_TRACE(row);
+      const FloatRow u =
+          gated_head_norm(c.block.multihead_norm, float_row(before.h, row), float_row(before.o, row), c.dims);
+      expect_values(float_row(act.x, row), added(out_proj(u), float_row(before.x, row)), c.dims.v_dim());
+      if (HasFatalFailure()) return;
     }
-    EXPECT_TRUE(same_bits(act.x[rows], before.x[rows])) << "wrote behind the last row";
+    EXPECT_TRUE(same_bits(act.x[c.rows], before.x[c.rows])) << "wrote behind the last row";
     EXPECT_TRUE(same_bits(act.h, before.h));
   });
 }
 
 TEST_P(CpuOpsTest, FeedForwardAddsTheGatedProduct) {
-  for_each_case([](const ModelDims& dims, int64_t rows, const BlockWeights& block, DeviceOps& ops, Random& random) {
-    Activations act = random.activations(dims, rows + 1);
-    const Activations before = copy_of(act, dims);
-    ops.feed_forward(packed(block, ops), rows, act);
-    const auto width = static_cast<size_t>(dims.ffn_dim);
-    const Multiply gate_up_of(block.ffn_gate_up);
-    const Multiply down(block.ffn_down);
-    for (int64_t row = 0; row < rows; ++row) {
-      const Row u = rms_norm(block.norm_ffn, row_of(before.x, row), dims.norm_eps);
+  for_each_case([](const Case& c, DeviceOps& ops, Random& random) {
+    Activations act = random.activations(c.dims, c.rows + 1);
+    const Activations before = copy_of(act, c.dims);
+    ops.feed_forward(packed(c.block, ops), c.rows, act);
+    const auto width = static_cast<size_t>(c.dims.ffn_dim);
+    const Multiply gate_up_of(c.block.ffn_gate_up);
+    const Multiply down(c.block.ffn_down);
+    for (int64_t row = 0; row < c.rows; ++row) {
+      SCOPED_TRACE(row);
+      const FloatRow u = rms_norm(c.block.norm_ffn, float_row(before.x, row), c.dims.norm_eps);
       const std::vector<Value> gate_up = gate_up_of(u);
-      Row product(width);
+      std::vector<Value> hidden(width);
       for (size_t i = 0; i < width; ++i) {
-        product[i] = gate_up[i].value * sigmoid(gate_up[i].value) * gate_up[width + i].value;
+        const Value& gate = gate_up[i];
+        const Value& up = gate_up[width + i];
+        const double silu = gate.value * test::sigmoid(gate.value);
+        // The slope of SiLU is at most 1.1.
+        hidden[i] = {silu * up.value, 1.1 * gate.size * std::abs(up.value) + std::abs(silu) * up.size};
       }
-      std::vector<Value> y = down(product);
-      const Row x = row_of(before.x, row);
-      for (size_t i = 0; i < x.size(); ++i) {
-        y[i].value += x[i];
-        // Errors of the hidden values enter as well; theirs are proportional to sums over E, here of order one.
-        y[i].size = 4 * (y[i].size + std::abs(x[i]) + 1);
-      }
-      expect_row(act.x, row, y, dims.ffn_dim + dims.embedding_dim, 2 * input_rounding(block.ffn_down));
+      // The product lies over the gate half; what is multiplied next is what was really computed.
+      const FloatRow product = float_row(act.ffn.narrow(1, 0, c.dims.ffn_dim), row);
+      expect_values(product, hidden, c.dims.embedding_dim);
+      expect_values(float_row(act.x, row), added(down(product), float_row(before.x, row)), c.dims.ffn_dim);
+      if (HasFatalFailure()) return;
     }
-    EXPECT_TRUE(same_bits(act.x[rows], before.x[rows])) << "wrote behind the last row";
+    EXPECT_TRUE(same_bits(act.x[c.rows], before.x[c.rows])) << "wrote behind the last row";
   });
 }
 
 TEST_P(CpuOpsTest, HeadComputesOnlyTheRowsAskedFor) {
-  for_each_case([](const ModelDims& dims, int64_t rows, const BlockWeights&, DeviceOps& ops, Random& random) {
+  for_each_case([](const Case& c, DeviceOps& ops, Random& random) {
+    const int64_t rows = c.rows;
     Weights weights;
-    weights.head = random.linear(dims.vocab_size, dims.embedding_dim, false, at::kBFloat16);
-    if (rows % 2 == 0) weights.out_norm = random.norm(dims.embedding_dim, rows % 4 == 0);
+    weights.head = random.linear(c.dims.vocab_size, c.dims.embedding_dim, false, c.format);
+    if (rows % 2 == 0) weights.out_norm = random.norm(c.dims.embedding_dim, rows % 4 == 0);
     RowPlan plan;
     plan.add(0, rows, LogitRows::kAll);
     plan.add(1, 3, LogitRows::kLast);
     plan.add(2, 2, LogitRows::kNone);
-    Activations act = random.activations(dims, plan.rows());
-    at::Tensor logits = random.normal({rows + 2, dims.vocab_size}, 1.0);
+    Activations act = random.activations(c.dims, plan.rows());
+    at::Tensor logits = random.normal({rows + 2, c.dims.vocab_size}, 1.0);
     const at::Tensor before = logits.clone();
     Weights packed_weights = weights;
     packed_weights.head = ops.pack(weights.head);
     ops.head(packed_weights, plan, act, logits);
     const Multiply project(weights.head);
     for (int64_t j = 0; j <= rows; ++j) {
-      const Row x = row_of(act.x, j == rows ? rows + 2 : j);
-      const Row u = weights.out_norm.weight.defined() ? rms_norm(weights.out_norm, x, dims.norm_eps) : x;
+      SCOPED_TRACE(j);
+      const FloatRow x = float_row(act.x, j == rows ? rows + 2 : j);
+      const FloatRow u = weights.out_norm.weight.defined() ? rms_norm(weights.out_norm, x, c.dims.norm_eps) : x;
       std::vector<Value> y = project(u);
-      for (Value& value : y) value.value = soft_cap(value.value, dims.logit_soft_cap);
-      expect_row(logits, j, y, dims.embedding_dim, input_rounding(weights.head));
+      for (Value& value : y) value.value = test::soft_cap(value.value, c.dims.logit_soft_cap);
+      expect_values(float_row(logits, j), y, c.dims.embedding_dim);
+      if (HasFatalFailure()) return;
     }
     EXPECT_TRUE(same_bits(logits[rows + 1], before[rows + 1])) << "wrote behind the last row";
   });
@@ -311,12 +246,17 @@ TEST_P(CpuOpsTest, EmbedLooksUpExactRows) {
 }
 
 TEST_P(CpuOpsTest, ARowHasTheSameBitsInEveryBatchAndWithEveryTeam) {
-  for (const Shape& shape : {shapes()[3], shapes()[4], shapes()[5]}) {
-    const ModelDims dims = dims_of(shape);
-    SCOPED_TRACE(text(dims, 140, at::kBFloat16, 0));
+  const Format bfloat16{WeightFormat::kBfloat16, 0};
+  for (const auto& [shape, format] : std::vector<std::pair<size_t, Format>>{{3, bfloat16},
+                                                                            {4, bfloat16},
+                                                                            {5, bfloat16},
+                                                                            {3, {WeightFormat::kInt8, 64}},
+                                                                            {4, {WeightFormat::kInt4, 32}}}) {
+    const ModelDims dims = dims_of(shapes()[shape]);
+    SCOPED_TRACE(text(dims, 140, format, 0));
     constexpr int64_t kRows = 140;
     Random random(11);
-    const BlockWeights block = random.block(dims, true, at::kBFloat16);
+    const BlockWeights block = random.block(dims, true, format);
     Weights weights;
     weights.head = random.linear(dims.vocab_size, dims.embedding_dim, false, at::kHalf);
     weights.out_norm = random.norm(dims.embedding_dim, false);

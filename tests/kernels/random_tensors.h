@@ -3,7 +3,6 @@
 
 #include <ATen/ATen.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -24,6 +23,12 @@ inline WeightFormat format_of(at::ScalarType dtype) {
                                   : WeightFormat::kFloat16;
 }
 
+// How a matrix is stored; group 0: one scale per row.
+struct Format {
+  WeightFormat weights = WeightFormat::kFloat32;
+  int64_t group = 0;
+};
+
 class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
@@ -42,20 +47,45 @@ class Random {
     return {out, in, normal({out, in}, stddev, dtype), bias ? normal({out}, 0.5) : at::Tensor(), format_of(dtype)};
   }
 
+  // The same in any format; int8 and int4 with codes over their whole ranges.
+  Linear linear(int64_t out, int64_t in, bool bias, const Format& format) {
+    switch (format.weights) {
+      case WeightFormat::kFloat32: return linear(out, in, bias, at::kFloat);
+      case WeightFormat::kBfloat16: return linear(out, in, bias, at::kBFloat16);
+      case WeightFormat::kFloat16: return linear(out, in, bias, at::kHalf);
+      default: break;
+    }
+    Linear matrix{out, in, {}, bias ? normal({out}, 0.5) : at::Tensor(), format.weights, format.group};
+    if (matrix.group == 0) matrix.group = in;
+    const bool int4 = format.weights == WeightFormat::kInt4;
+    const int64_t groups = (in + matrix.group - 1) / matrix.group;
+    const double step = (int4 ? 0.2 : 0.014) / std::sqrt(static_cast<double>(in));
+    matrix.scale = normal({out, groups}, 0.2 * step).abs().add(step).to(at::kHalf);
+    if (int4) {
+      matrix.weight = codes({out, (in + 1) / 2}, 0, 255).to(at::kByte);
+      matrix.zero = codes({out, groups}, 0, 15).to(at::kByte);
+    } else {
+      matrix.weight = codes({out, in}, -128, 127).to(at::kChar);
+    }
+    return matrix;
+  }
+
   Norm norm(int64_t features, bool bias) {
     return {normal({features}, 0.5), bias ? normal({features}, 0.5) : at::Tensor()};
   }
 
-  BlockWeights block(const ModelDims& dims, bool bias, at::ScalarType dtype) {
+  // `format`: a dtype or a Format.
+  template <class F>
+  BlockWeights block(const ModelDims& dims, bool bias, const F& format) {
     BlockWeights weights;
     weights.norm_mlstm = norm(dims.embedding_dim, bias);
-    weights.qkvo = linear(dims.qkvo_dim(), dims.embedding_dim, bias, dtype);
+    weights.qkvo = linear(dims.qkvo_dim(), dims.embedding_dim, bias, format);
     weights.gates = linear(2 * dims.num_heads, dims.embedding_dim, true);
     weights.multihead_norm = norm(dims.v_dim(), bias);
-    weights.out_proj = linear(dims.embedding_dim, dims.v_dim(), bias, dtype);
+    weights.out_proj = linear(dims.embedding_dim, dims.v_dim(), bias, format);
     weights.norm_ffn = norm(dims.embedding_dim, bias);
-    weights.ffn_gate_up = linear(2 * dims.ffn_dim, dims.embedding_dim, bias, dtype);
-    weights.ffn_down = linear(dims.embedding_dim, dims.ffn_dim, bias, dtype);
+    weights.ffn_gate_up = linear(2 * dims.ffn_dim, dims.embedding_dim, bias, format);
+    weights.ffn_down = linear(dims.embedding_dim, dims.ffn_dim, bias, format);
     return weights;
   }
 
@@ -64,7 +94,6 @@ class Random {
     const int64_t qk = dims.qk_dim();
     const int64_t v = dims.v_dim();
     act.x = normal({rows, dims.embedding_dim}, 1.0);
-    act.normed = normal({rows, std::max(dims.embedding_dim, v)}, 1.0);
     act.qkvo = normal({rows, dims.qkvo_dim()}, 1.0);
     act.q = act.qkvo.narrow(1, 0, qk);
     act.k = act.qkvo.narrow(1, qk, qk);
@@ -82,6 +111,14 @@ class Random {
   }
 
  private:
+  at::Tensor codes(at::IntArrayRef shape, int64_t lowest, int64_t highest) {
+    std::uniform_int_distribution<int64_t> distribution(lowest, highest);
+    at::Tensor tensor = at::empty(shape, at::kLong);
+    auto* const data = tensor.data_ptr<int64_t>();
+    for (int64_t i = 0; i < tensor.numel(); ++i) data[i] = distribution(engine_);
+    return tensor;
+  }
+
   std::mt19937_64 engine_;
 };
 
@@ -90,7 +127,6 @@ inline Activations copy_of(const Activations& act, const ModelDims& dims) {
   const int64_t qk = dims.qk_dim();
   const int64_t v = dims.v_dim();
   copy.x = act.x.clone();
-  copy.normed = act.normed.clone();
   copy.qkvo = act.qkvo.clone();
   copy.q = copy.qkvo.narrow(1, 0, qk);
   copy.k = copy.qkvo.narrow(1, qk, qk);

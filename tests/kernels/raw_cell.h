@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/cpu/chunk_tile.h"
+#include "kernels/cpu/scratch.h"
 #include "kernels/row_plan.h"
 #include "kernels/tile.h"
 
@@ -93,10 +94,8 @@ struct RawCell {
 class RawRunner : public TileRunner {
  public:
   // With `ahead`, tiles of a head may run beside each other.
-  RawRunner(RawCell& cell, bool ahead) : cell_(cell), ahead_(ahead), chains_(cell.m.size()), carried_(cell.m.size()) {
-    for (std::vector<float>& head : carried_) {
-      head.resize(static_cast<size_t>(cpu::carried_state_floats(cell.shape.dims)));
-    }
+  RawRunner(RawCell& cell, bool ahead) : cell_(cell), ahead_(ahead), chains_(cell.m.size()) {
+    carried_ = memory_.floats(carried_floats() * static_cast<int64_t>(cell.m.size()));
     rewind();
   }
 
@@ -110,16 +109,20 @@ class RawRunner : public TileRunner {
       const auto index = static_cast<size_t>(tile.span * cell_.shape.heads + head);
       cpu::ChunkTileArgs args = cell_.args(tile, head);
       args.chain = &chains_[index];
-      args.carried = carried_[index].data();
+      args.carried = carried_ + static_cast<int64_t>(index) * carried_floats();
       cpu::run_chunk_tile(args);
     }
   }
 
  private:
+  // Whole cache lines.
+  [[nodiscard]] int64_t carried_floats() const { return cpu::carried_state_floats(cell_.shape.dims); }
+
   RawCell& cell_;
   bool ahead_;
   mutable std::vector<cpu::HeadChain> chains_;
-  mutable std::vector<std::vector<float>> carried_;
+  cpu::Scratch memory_;
+  float* carried_ = nullptr;  // of each chain
 };
 
 }  // namespace xlstm::test

@@ -10,6 +10,7 @@
 #include "tests/model/editable_checkpoint.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temp_dir.h"
+#include "xlstm/core/run_status.h"
 #include "xlstm/model/load_weights.h"
 #include "xlstm/model/quantize_checkpoint.h"
 
@@ -92,6 +93,18 @@ TEST(LoadQuantized, ATiedHeadIsQuantizedFromTheTable) {
   EXPECT_EQ(weights.head.format, WeightFormat::kInt8);
   const at::Tensor table = weights.embedding.to(at::kFloat);
   EXPECT_LT((dequantize(weights.head) - table).norm().item<double>(), 0.01 * table.norm().item<double>());
+}
+
+TEST(LoadQuantized, TheProgressOfATiedModelCountsTheTableTwice) {
+  const Checkpoint checkpoint(zoo_dir("tied_qk1_f32"));
+  const auto file = static_cast<int64_t>(checkpoint.total_bytes());
+  const std::string table = resolve_layout(checkpoint).embedding.sources.front();
+  (void)load(zoo_dir("tied_qk1_f32"), "int8");
+  EXPECT_EQ(run_counters().total, file + static_cast<int64_t>(checkpoint.tensor(table).bytes.size()));
+  EXPECT_EQ(run_counters().done, run_counters().total);
+  (void)load(zoo_dir("tied_qk1_f32"), "float32");
+  EXPECT_EQ(run_counters().total, file);
+  EXPECT_EQ(run_counters().done, run_counters().total);
 }
 
 TEST(LoadQuantized, FloatTypesOfAQuantizedCheckpointAreItsDequantizedValues) {

@@ -44,6 +44,7 @@ TEST(Quantization, RefusesUnknownValuesByTheirKey) {
         Case{R"({"version": 1, "bits": "8"})", "quantization.bits"},
         Case{R"({"version": 1, "bits": 8, "group": -32})", "quantization.group"},
         Case{R"({"version": 1, "bits": 8, "group": 48})", "quantization.group"},
+        Case{R"({"version": 1, "bits": 8, "group": 65568})", "a multiple of 32 up to 65536"},
         Case{R"({"version": 1, "bits": 8, "group": 1e30})", "quantization.group"},
         Case{R"({"version": 1, "bits": 8, "group": null})", "quantization.group"},
         Case{R"({"version": 1, "bits": 8, "scheme": "affine"})", "quantization.scheme"},
@@ -57,6 +58,18 @@ TEST(Quantization, RefusesUnknownValuesByTheirKey) {
 TEST(Quantization, TheHeadIsInt8InBothSchemes) {
   EXPECT_EQ(default_quantization(4).head(), (MatrixFormat{WeightFormat::kInt8, 0}));
   EXPECT_EQ((Quantization{8, 64, QuantScheme::kSymmetric}.head()), (MatrixFormat{WeightFormat::kInt8, 64}));
+}
+
+TEST(Groups, OfARowTooWideForOneScaleAreHalfTheBound) {
+  const MatrixFormat row{WeightFormat::kInt8, 0};
+  EXPECT_EQ(effective_group(row, 1), 1);
+  EXPECT_EQ(effective_group(row, 65536), 65536);
+  EXPECT_EQ(effective_group(row, 65537), 32768);
+  EXPECT_EQ(effective_group({WeightFormat::kInt4, 64}, 65537), 64);
+  EXPECT_EQ(groups_per_row(row, 65536), 1);
+  EXPECT_EQ(groups_per_row(row, 65537), 3);
+  EXPECT_EQ(groups_per_row({WeightFormat::kInt4, 64}, 65537), 1025);
+  EXPECT_EQ(groups_per_row({WeightFormat::kInt8, 65536}, 65537), 2);
 }
 
 TEST(StoredDtype, IsEmptyForFloatsAndForWhatCannotBeRead) {
@@ -93,6 +106,7 @@ TEST(MatrixBytes, CountsCodesScalesAndZeroPoints) {
   EXPECT_EQ(matrix_bytes({WeightFormat::kBfloat16, 0}, 3, 5), 30);
   EXPECT_EQ(matrix_bytes({WeightFormat::kInt8, 0}, 3, 70), 3 * (70 + 2));
   EXPECT_EQ(matrix_bytes({WeightFormat::kInt8, 32}, 3, 70), 3 * (70 + 3 * 2));
+  EXPECT_EQ(matrix_bytes({WeightFormat::kInt8, 0}, 3, 65537), 3 * (65537 + 3 * 2)) << "too wide for one scale";
   EXPECT_EQ(matrix_bytes({WeightFormat::kInt4, 32}, 3, 71), 3 * (36 + 3 * (2 + 1)));
 }
 

@@ -11,6 +11,7 @@
 #include "tests/model/editable_checkpoint.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/temp_dir.h"
+#include "xlstm/core/run_status.h"
 #include "xlstm/core/stop.h"
 #include "xlstm/model/checkpoint_layout.h"
 
@@ -145,6 +146,54 @@ TEST_F(QuantizeCheckpoint, RefusesADestinationInTheCheckpointOrNowhere) {
   expect_error([&] { (void)quantize_checkpoint(request_, pool); }, ExitCode::kOutput, {"no directory"});
 }
 
+TEST_F(QuantizeCheckpoint, RefusesALinkThatLeadsNowhereBeforeTheWork) {
+  const fs::path nowhere = dir_ / "absent";
+  fs::create_symlink(nowhere, out());
+  expect_error([&] { (void)run(zoo_dir("single_f32")); }, ExitCode::kOutput, {"out", "leads nowhere"});
+  EXPECT_EQ(dir_.entries(), 1);
+  fs::create_directory(nowhere);
+  (void)run(zoo_dir("single_f32"));
+  EXPECT_TRUE(fs::exists(nowhere / "model.safetensors")) << "a link to an empty directory is as good as it";
+}
+
+TEST_F(QuantizeCheckpoint, CountsATiedTableOnceInItsReportAndTwiceInItsProgress) {
+  request_.verify = false;
+  const Checkpoint tied(zoo_dir("tied_qk1_f32"));
+  const uint64_t table = tied.tensor(resolve_layout(tied).embedding.sources.front()).bytes.size();
+  EXPECT_EQ(run(zoo_dir("tied_qk1_f32")).source_bytes, tied.total_bytes());
+  EXPECT_EQ(run_counters().total, static_cast<int64_t>(tied.total_bytes() + table));
+  EXPECT_EQ(run_counters().done, run_counters().total);
+}
+
+TEST_F(QuantizeCheckpoint, GivesRowsTooWideForOneScaleSeveral) {
+  constexpr int64_t kWide = 65'600;
+  EditableCheckpoint wide(zoo_dir("single_f32"));
+  const int64_t e = wide.config.at("embedding_dim");
+  for (auto& [name, tensor] : wide.tensors) {
+    if (name.find("ffn.proj_") == std::string::npos) continue;
+    const bool down = name.find("proj_down") != std::string::npos;
+    tensor.shape = down ? std::vector<int64_t>{e, kWide} : std::vector<int64_t>{kWide, e};
+    tensor.bytes.resize(static_cast<size_t>(e * kWide) * sizeof(float));
+  }
+  const test::TempDir source;
+  wide.write(source.path());
+  const QuantizeReport report = run(source.path(), default_quantization(8));
+  const std::string down = "backbone.blocks.0.ffn.proj_down.weight";
+  {
+    const Checkpoint written(out());
+    EXPECT_EQ(report.bytes, written.total_bytes());
+    EXPECT_THAT(resolve_layout(written).problems, IsEmpty());
+    EXPECT_THAT(written.tensor(scale_name(down)).shape, ElementsAre(e, 3));
+    EXPECT_THAT(written.tensor(scale_name("backbone.blocks.0.ffn.proj_up.weight")).shape, ElementsAre(kWide, 1));
+  }
+  EditableCheckpoint one_scale(out());
+  one_scale.zeros(scale_name(down), {e, 1}, DType::F16);
+  const test::TempDir other;
+  one_scale.write(other.path());
+  EXPECT_THAT(resolve_layout(Checkpoint(other.path())).problems,
+              ElementsAre(testing::AllOf(testing::HasSubstr(scale_name(down)), testing::HasSubstr("3], got"))));
+}
+
 TEST_F(QuantizeCheckpoint, RefusesAQuantizedSource) {
   const test::TempDir quantized;
   request_.source = zoo_dir("single_f32");
@@ -161,6 +210,10 @@ TEST_F(QuantizeCheckpoint, RefusesADamagedSourceAndLeavesNothing) {
   std::memcpy(damaged.tensors.at("lm_head.weight").bytes.data(), &nan, sizeof nan);
   damaged.write(source.path());
   expect_refused(source.path(), ExitCode::kCheckpoint, {"lm_head.weight", "finite"});
+  damaged = EditableCheckpoint(zoo_dir("single_f32"));
+  std::memcpy(damaged.tensors.at("backbone.embeddings.weight").bytes.data() + 5 * sizeof nan, &nan, sizeof nan);
+  damaged.write(source.path());
+  expect_refused(source.path(), ExitCode::kCheckpoint, {"backbone.embeddings.weight", "infinity at element 5"});
   damaged.tensors.erase(kQ);
   damaged.write(source.path());
   expect_refused(source.path(), ExitCode::kCheckpoint, {kQ, "no such tensor"});

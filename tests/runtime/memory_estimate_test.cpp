@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -74,7 +75,30 @@ TEST(MemoryEstimate, CountsATinyModelToTheByte) {
   EXPECT_EQ(estimate.weights, 640U * 2 + 68 * 4 + 160 * 2);  // matrices; norms and gates; embedding and head
   EXPECT_EQ(estimate.loading, estimate.weights);
   EXPECT_EQ(estimate.state, 2U * ((2 * 4 + 2) * 4 + 4));
-  EXPECT_EQ(estimate.workspace, 3U * 84 * 4 + 10 * 4);
+  EXPECT_EQ(estimate.workspace, 3U * 76 * 4 + 10 * 4);
+}
+
+TEST(MemoryEstimate, IsExactForRowsTooWideForOneScaleAndTheyRun) {
+  ModelDims dims = tiny_dims();
+  dims.embedding_dim = 32;
+  dims.ffn_dim = 65'600;
+  for (const char* dtype : {"int8", "int4"}) {
+    RuntimeOpts opts = test::native_opts();
+    opts.dtype = dtype;
+    Engine native = Engine::synthetic(opts, resolve(opts), dims, 1);
+    EstimateRequest request;
+    request.weight_dtype = dtype;
+    EXPECT_EQ(estimate_memory(dims, 1, request).weights, total_bytes(native.model().weights())) << dtype;
+    opts = test::quiet_opts();
+    opts.dtype = dtype;
+    Engine compiled = Engine::synthetic(opts, resolve(opts), dims, 1);
+    RowPlan plan;
+    plan.add(0, 3, LogitRows::kLast);
+    State state = compiled.make_state(1);
+    const std::vector<int64_t> ids = {1, 2, 3};
+    const auto logits = compiled.forward(plan, ids, state);
+    EXPECT_TRUE(std::all_of(logits.begin(), logits.end(), [](float x) { return std::isfinite(x); })) << dtype;
+  }
 }
 
 TEST(MemoryEstimate, HasTheMatrixThatIsBeingPackedTwice) {

@@ -41,10 +41,18 @@ class Refusals(unittest.TestCase):
 
     def test_files_that_are_not_there(self):
         self.expect(3, "config.json", "-m", "/no/such/folder")
-        self.expect(2, "--interleave", "--interleave", "/no/such/program")
+        for program in ("/no/such/program", "/", str(SCRIPT.parent / "no_program"), ""):
+            self.expect(2, "--interleave", "--interleave", program)
 
     def test_arguments_for_a_program_that_does_not_run(self):
         self.expect(2, "--interleave", "--", "--dtype", "int8")
+
+    def test_arguments_that_would_measure_another_row(self):
+        for argument in ("-o", "-ocsv", "--output=md", "-p", "-p8", "--n-prompt=8", "-n", "-b", "--batch", "-r", "-t",
+                         "--threads=1", "-m", "--shape=7b", "--cell"):
+            self.expect(2, "behind --", "--interleave", sys.executable, "--", argument, "1")
+        for arguments in (("--dtype", "float32,int8"), ("--dtype=float32,int8",), ("--chunk-size", "16,64")):
+            self.expect(2, "one value", "--interleave", sys.executable, "--", *arguments)
 
     def test_unknown_flags(self):
         self.expect(2, "--bogus", "--bogus")

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -175,6 +176,67 @@ TEST(Sampler, TopKKeepsTheMostLikelyAndLowerIdsOfEqualOnes) {
   for (const auto& [k, expected] : cases) {
     options.top_k = k;
     EXPECT_EQ(drawn_ids(options, logits), expected) << k;
+  }
+}
+
+// The k most likely ids that may be chosen by a full sort.
+std::set<int64_t> sorted_top_k(const Logits& logits, size_t k, const std::vector<int64_t>& banned) {
+  std::vector<int64_t> ids;
+  for (int64_t id = 0; id < static_cast<int64_t>(logits.size()); ++id) {
+    const bool chosen = logits[static_cast<size_t>(id)] > -kInf;
+    if (chosen && std::find(banned.begin(), banned.end(), id) == banned.end()) ids.push_back(id);
+  }
+  std::stable_sort(ids.begin(), ids.end(), [&logits](int64_t a, int64_t b) {
+    return logits[static_cast<size_t>(a)] > logits[static_cast<size_t>(b)];
+  });
+  ids.resize(std::min(ids.size(), k));
+  return {ids.begin(), ids.end()};
+}
+
+struct TopKCase {
+  std::string name;
+  Logits logits;
+  std::vector<int64_t> banned;
+};
+
+// 62 blocks of 16 ids and one of 8.
+std::vector<TopKCase> top_k_cases() {
+  constexpr size_t kVocab = 1000;
+  std::vector<TopKCase> cases;
+  const auto add = [&cases](const std::string& name, const std::vector<int64_t>& banned, const auto& logit) {
+    cases.push_back({name, Logits(kVocab), banned});
+    for (size_t id = 0; id < kVocab; ++id) cases.back().logits[id] = logit(id);
+  };
+  const auto random = [](size_t id) { return static_cast<float>(philox_uniform(3, 4, id)); };
+  add("random", {}, random);
+  add("all equal", {}, [](size_t) { return 1.0F; });
+  add("few values, ties across all blocks", {}, [&](size_t id) { return std::floor(random(id) * 8) / 8; });
+  add("one great value a block, equal in every second", {}, [&](size_t id) {
+    return id % 16 != 5 ? random(id) / 4 : id / 16 % 2 == 0 ? 1.0F : 0.5F + random(id) / 4;
+  });
+  add("the greatest side by side", {},
+      [&](size_t id) { return random(id) / 4 + (id >= 400 && id < 470 ? 0.5F : 0.0F); });
+  add("the greatest in the last block", {}, [&](size_t id) { return random(id) / 4 + (id >= 992 ? 0.5F : 0.0F); });
+  add("the greatest banned", {0, 17, 40, 41, 500, 992, 999}, [&](size_t id) {
+    return random(id) / 4 + (id == 0 || id == 17 || id == 40 || id == 41 || id == 500 || id >= 992 ? 0.5F : 0.0F);
+  });
+  add("14 finite", {}, [&](size_t id) { return id % 75 == 3 ? random(id) : -kInf; });
+  add("one finite, banned neighbours", {1, 3}, [](size_t id) { return id < 4 && id > 0 ? 1.0F : -kInf; });
+  return cases;
+}
+
+TEST(Sampler, TopKOverManyBlocksIsThatOfAFullSort) {
+  for (const TopKCase& c : top_k_cases()) {
+    for (const size_t k : {1, 2, 15, 16, 40, 62, 63}) {
+      SCOPED_TRACE(c.name + ", k " + std::to_string(k));
+      SamplingOptions options = plain();
+      options.top_k = static_cast<int64_t>(k);
+      options.temperature = 1e6;  // all kept ids are equally likely
+      Sampler sampler(options, static_cast<int64_t>(c.logits.size()), c.banned);
+      std::set<int64_t> drawn;
+      for (uint64_t i = 0; i < 1500; ++i) drawn.insert(sampler.sample(c.logits, {}, 0, i));
+      EXPECT_EQ(drawn, sorted_top_k(c.logits, k, c.banned));
+    }
   }
 }
 

@@ -56,8 +56,8 @@ struct BenchLimits {
   std::optional<int64_t> threads;  // of a CPU
   double read_gb_s = 0;            // from memory, 10^9 bytes
   double copy_gb_s = 0;            // read and written, together
-  std::map<std::string, double>
-      gemm_gflop_s;  // libtorch's matrix product, by type; "int8" counts its integer operations
+  // libtorch's matrix product, by type; "int8" counts its integer operations.
+  std::map<std::string, double> gemm_gflop_s;
   std::map<std::string, double> peak_gflop_s;  // of a CPU: in registers alone, by kind of instruction
   std::optional<double> barrier_ns;            // of several threads: a pool's job in which every member takes part
 };
@@ -86,11 +86,14 @@ struct BenchRow {
   // decode: bytes of weights and state, as above, by the bytes per second that the same threads can read (other devices
   // than a CPU: copy); otherwise: FLOP of the rows computed by the rate of libtorch's matrix product.
   std::optional<double> limit_share;
+  // With limits, not of decode: the type of that product, a key of gemm_gflop_s. The weights' own, int8 for int4, or
+  // the nearest that the device multiplies fast.
+  std::optional<std::string> judged_by;
   std::optional<double> peak_share;  // FLOP by the CPU's peak in the fastest instruction for this type; not of decode
   // Largest resident size while the row, and those measured in turns with it, ran; what earlier rows left is included,
   // buffers for measuring limits are not. Where the system cannot start the peak anew (macOS): since the process began.
   double peak_mb = 0;
-  int64_t repeats = 0;          // samples that the numbers come from
+  int64_t repeats = 0;          // samples that the numbers come from: the steady ones, or all where none was
   int64_t rejected = 0;         // samples during which the machine changed (only looked for with limits)
   std::optional<double> ratio;  // tok_s by that of the baseline's row, where it has one
 };

@@ -11,7 +11,8 @@ namespace xlstm {
 
 // Makes a temporary directory beside `target`; commit() renames it to that name, which must be free or an empty
 // directory by then. Without commit() the destructor removes it with everything in it, and a signal that ends the
-// process at once removes it with the files announced by file(). Errors are kOutput.
+// process at once removes it with the files announced by file(); if there are more than emergency_files.h covers, those
+// stay behind, and with them the temporary directory, never the target. Errors are kOutput.
 class AtomicDirectory {
  public:
   explicit AtomicDirectory(std::filesystem::path target);

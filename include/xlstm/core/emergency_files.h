@@ -5,8 +5,11 @@
 
 namespace xlstm {
 
+// More than these at a time, in the whole process, are not covered.
+inline constexpr int kMaxEmergencyFiles = 64;
+
 // As long as it lives, remove_emergency_files() deletes `path`, a file or an empty directory; those registered later go
-// first, so a directory is registered before the files in it. A path beyond a fixed number or length is not covered.
+// first, so a directory is registered before the files in it. A path of more than 1023 bytes is not covered.
 // Thread-safe.
 class EmergencyFile {
  public:

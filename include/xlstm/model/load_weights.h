@@ -24,7 +24,7 @@ struct LoadOptions {
 };
 
 // Converts, quantizes or dequantizes, and packs tensor by tensor, dropping the pages of each source afterwards, so that
-// no more than one tensor above the final size is in memory. Error kCheckpoint, naming the tensor, for a missing,
+// no more than one parameter above the final size is in memory. Error kCheckpoint, naming the tensor, for a missing,
 // unexpected or misshapen tensor and for one that holds NaN or infinity, in the file or after conversion, or damaged
 // scales. Stopped if a stop is requested (xlstm/core/stop.h).
 [[nodiscard]] Weights load_weights(const Checkpoint& checkpoint, const CheckpointLayout& layout, const DeviceOps& ops,

@@ -13,16 +13,22 @@ namespace xlstm {
 
 inline constexpr int64_t kQuantizationVersion = 1;
 
+// The most columns that may share a scale: kernels sum the products of a group in 32 bits.
+inline constexpr int64_t kMaxGroup = int64_t{1} << 16;
+
 // The elements of a matrix in memory and in files, canonical order (kernels/weights.h).
 struct MatrixFormat {
   WeightFormat format = WeightFormat::kFloat32;
-  int64_t group = 0;  // of int8 and int4: consecutive columns that share a scale; 0: all of a row
+  int64_t group = 0;  // of int8 and int4: consecutive columns that share a scale; 0: all of a row, see below
 
   bool operator==(const MatrixFormat&) const = default;
 };
+// Columns of a quantized matrix that share a scale. Of group 0: all of a row of up to kMaxGroup columns, half of
+// kMaxGroup in a wider one.
+[[nodiscard]] int64_t effective_group(const MatrixFormat& format, int64_t columns);
 // Scales per row of a quantized matrix of `columns` columns.
 [[nodiscard]] int64_t groups_per_row(const MatrixFormat& format, int64_t columns);
-// Bytes of one row's elements, without scales and zero points.
+// Bytes of one row's elements, without scales and zero points. columns < 2^60.
 [[nodiscard]] int64_t row_bytes(WeightFormat format, int64_t columns);
 
 enum class QuantScheme {
@@ -32,7 +38,7 @@ enum class QuantScheme {
 
 struct Quantization {
   int64_t bits = 8;   // 8 or 4
-  int64_t group = 0;  // 0, or a multiple of 32
+  int64_t group = 0;  // 0, or a multiple of 32 up to kMaxGroup
   QuantScheme scheme = QuantScheme::kSymmetric;
 
   [[nodiscard]] MatrixFormat matrices() const;

@@ -19,7 +19,7 @@ struct QuantizeRequest {
 };
 
 struct QuantizeReport {
-  uint64_t source_bytes = 0;  // of all tensors
+  uint64_t source_bytes = 0;  // of all tensors of the source
   uint64_t bytes = 0;
   size_t files = 0;           // with tensors
   double relative_error = 0;  // ‖w - ŵ‖ / ‖w‖ over all quantized matrices

@@ -23,7 +23,7 @@ struct WeightFormats {
 [[nodiscard]] WeightFormats weight_formats(const std::string& dtype);
 [[nodiscard]] WeightFormats weight_formats(const std::string& dtype, const CheckpointLayout& layout);
 
-// Bytes of a canonical matrix, scales and zero points included. Sizes are double: made-up shapes may exceed 64 bits.
-[[nodiscard]] double matrix_bytes(const MatrixFormat& format, double rows, double columns);
+// Bytes of a canonical matrix, scales and zero points included. double: made-up shapes may exceed 64 bits.
+[[nodiscard]] double matrix_bytes(const MatrixFormat& format, double rows, int64_t columns);
 
 }  // namespace xlstm
