@@ -72,8 +72,7 @@ class RegionDealer {
       if (share.begin < share.end) work(Region{0, rows, share.begin, share.end});
       return;
     }
-    const int64_t row_bytes = matrix.input().block_bytes() / matrix.input().block_rows();
-    const int64_t tile_rows = std::max<int64_t>(1, kTileBytes / row_bytes / kRowGrain) * kRowGrain;
+    const int64_t tile_rows = std::max<int64_t>(1, kTileBytes / matrix.input().row_bytes() / kRowGrain) * kRowGrain;
     const int64_t column_tiles = (panels + kTilePanels - 1) / kTilePanels;
     const int64_t tiles = (rows + tile_rows - 1) / tile_rows * column_tiles;
     for (int64_t tile = next_.fetch_add(1); tile < tiles; tile = next_.fetch_add(1)) {
@@ -216,6 +215,11 @@ class CpuOps : public DeviceOps {
   }
 
  private:
+  struct MemberMemory {
+    cpu::Scratch row;       // a row of the input
+    cpu::Scratch prepared;  // all rows, where every member prepares them for itself
+  };
+
   // prepare(row, scratch) gives each row of the input, then work(member, input) runs on every member.
   template <class Prepare, class Work>
   void multiply(const Input& input, const Prepare& prepare, const Work& work) {
@@ -223,37 +227,32 @@ class CpuOps : public DeviceOps {
     second_.reset();
     if (input.rows * input.features <= kPrepareAlone) {
       cpu::run_on_team(pool_, [&](int member) {
-        cpu::Scratch& memory = own_[static_cast<size_t>(member)];
-        float* row_memory = nullptr;
-        const PreparedInput prepared = plan_input(input, memory, &row_memory);
-        prepare_rows(input, {0, input.rows}, prepare, prepared, row_memory);
+        MemberMemory& own = own_[static_cast<size_t>(member)];
+        const PreparedInput prepared = plan_input(input, own.prepared);
+        prepare_rows(input, {0, input.rows}, prepare, prepared, own.row.floats(input.features));
         work(member, prepared);
       });
       return;
     }
-    const PreparedInput prepared = plan_input(input, shared_, nullptr);
+    const PreparedInput prepared = plan_input(input, shared_);
     const int64_t grains = (input.rows + kRowGrain - 1) / kRowGrain;
     cpu::run_on_team(pool_, [&](int member) {
       const cpu::Share share = cpu::share_of(grains, member, pool_.size());
-      float* const row_memory = own_[static_cast<size_t>(member)].floats(input.features);
       const cpu::Share rows{share.begin * kRowGrain, std::min(input.rows, share.end * kRowGrain)};
-      prepare_rows(input, rows, prepare, prepared, row_memory);
+      prepare_rows(input, rows, prepare, prepared, own_[static_cast<size_t>(member)].row.floats(input.features));
     });
     cpu::run_on_team(pool_, [&](int member) { work(member, prepared); });
   }
 
-  // Room for prepared rows and, if asked for, for one row before.
-  static PreparedInput plan_input(const Input& input, cpu::Scratch& memory, float** row_memory) {
+  static PreparedInput plan_input(const Input& input, cpu::Scratch& memory) {
     std::array<int64_t, 2> floats{};
     for (size_t i = 0; i < floats.size(); ++i) {
       const CpuMatrix* const matrix = input.matrices[i];
       if (matrix != nullptr) floats[i] = cpu::ScratchPlan::padded(matrix->input().bytes(input.rows) / 4);
     }
-    const int64_t row = row_memory == nullptr ? 0 : cpu::ScratchPlan::padded(input.features);
-    cpu::ScratchPlan plan(memory.floats(floats[0] + floats[1] + row));
+    cpu::ScratchPlan plan(memory.floats(floats[0] + floats[1]));
     PreparedInput prepared{};
     for (size_t i = 0; i < floats.size(); ++i) prepared[i] = reinterpret_cast<std::byte*>(plan.take(floats[i]));
-    if (row_memory != nullptr) *row_memory = plan.take(row);
     return prepared;
   }
 
@@ -282,7 +281,7 @@ class CpuOps : public DeviceOps {
   ModelDims dims_;
   ThreadPool& pool_;
   mutable cpu::WeightMemory weight_memory_;
-  std::vector<cpu::Scratch> own_;  // one per member
+  std::vector<MemberMemory> own_;  // one per member
   cpu::Scratch shared_;
   RegionDealer first_;
   RegionDealer second_;

@@ -24,6 +24,9 @@ class InputLayout {
   [[nodiscard]] InputKind kind() const { return kind_; }
   [[nodiscard]] int64_t block_rows() const { return block_rows_; }
   [[nodiscard]] int64_t blocks(int64_t rows) const { return (rows + block_rows_ - 1) / block_rows_; }
+  [[nodiscard]] int64_t row_bytes() const {
+    return 4 * (shape_.units + (kind_ == InputKind::kInt8 ? 1 + shape_.groups : 0));
+  }
   // Bytes of a full block; a block of fewer rows uses the beginning of its own.
   [[nodiscard]] int64_t block_bytes() const { return block_rows_ * row_bytes(); }
   [[nodiscard]] int64_t bytes(int64_t rows) const { return blocks(rows) * block_bytes(); }
@@ -35,10 +38,6 @@ class InputLayout {
   void write(const float* x, int64_t row, int64_t rows, std::byte* block) const;
 
  private:
-  [[nodiscard]] int64_t row_bytes() const {
-    return 4 * (shape_.units + (kind_ == InputKind::kInt8 ? 1 + shape_.groups : 0));
-  }
-
   InputKind kind_;
   int64_t block_rows_;
   Shape shape_;

@@ -90,13 +90,12 @@ class Baseline::Reader {
   [[nodiscard]] int64_t count(const json& row, const char* key) const {
     return required(row, key, &json::is_number_integer, "an integer").get<int64_t>();
   }
-  static std::optional<std::string> optional_text(const json& row, const char* key) {
+  // Left as it is if the row has no such value; another program's row may have null or nothing there.
+  template <class T>
+  static void take_optional(const json& row, const char* key, bool (json::*is)() const noexcept,
+                            std::optional<T>& value) {
     const auto found = row.find(key);
-    return found != row.end() && found->is_string() ? std::optional(found->get<std::string>()) : std::nullopt;
-  }
-  static std::optional<int64_t> optional_count(const json& row, const char* key) {
-    const auto found = row.find(key);
-    return found != row.end() && found->is_number_integer() ? std::optional(found->get<int64_t>()) : std::nullopt;
+    if (found != row.end() && ((*found).*is)()) value = found->get<T>();
   }
 
   void add_row(const json& value) {
@@ -109,13 +108,13 @@ class Baseline::Reader {
     row.batch = count(value, "batch");
     row.tok_s = required(value, "tok_s", &json::is_number, "a number").get<double>();
     if (!(row.tok_s > 0)) refuse("tok_s above 0", cat(row.tok_s));
-    row.device = optional_text(value, "device");
-    row.kernel = optional_text(value, "kernel");
-    row.state_dtype = optional_text(value, "state_dtype");
-    row.threads = optional_count(value, "threads");
-    row.chunk_size = optional_count(value, "chunk_size");
-    row.heads_per_band = optional_count(value, "heads_per_band");
-    row.workers = optional_count(value, "workers");
+    take_optional(value, "device", &json::is_string, row.device);
+    take_optional(value, "kernel", &json::is_string, row.kernel);
+    take_optional(value, "state_dtype", &json::is_string, row.state_dtype);
+    take_optional(value, "threads", &json::is_number_integer, row.threads);
+    take_optional(value, "chunk_size", &json::is_number_integer, row.chunk_size);
+    take_optional(value, "heads_per_band", &json::is_number_integer, row.heads_per_band);
+    take_optional(value, "workers", &json::is_number_integer, row.workers);
     rows_.push_back(std::move(row));
   }
 

@@ -9,6 +9,7 @@
 
 #include "src/model/empty_linear.h"
 #include "src/model/float_types.h"
+#include "src/model/row_blocks.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/progress.h"
 #include "xlstm/core/run_status.h"
@@ -19,9 +20,6 @@
 
 namespace xlstm {
 namespace {
-
-// Of a source between two looks at the stop request and two drawings of the progress bar.
-constexpr int64_t kBlockBytes = int64_t{32} << 20;
 
 const FloatType& type_of(const TensorView& source) {
   const FloatType* type = find_float_type(&FloatType::stored, source.dtype);
@@ -121,20 +119,6 @@ class Loader {
     }
   }
 
-  // Calls visit(first, rows) for blocks of the source's rows; the progress bar follows.
-  template <class Visit>
-  void for_each_block(const TensorView& source, Visit visit) {
-    const int64_t rows = source.shape.at(0);
-    const int64_t each = static_cast<int64_t>(source.bytes.size()) / std::max<int64_t>(1, rows);
-    const int64_t step = std::max<int64_t>(1, kBlockBytes / std::max<int64_t>(1, each));
-    for (int64_t first = 0; first < rows; first += step) {
-      throw_if_stopped();
-      const int64_t count = std::min(step, rows - first);
-      visit(first, count);
-      progress_.advance(count * each);
-    }
-  }
-
   void fill_floats(const Parameter& parameter, const at::Tensor& target, WeightFormat format) {
     for_each_source(parameter, [&](const TensorView& source, int64_t row) {
       at::Tensor rows = target.narrow(0, row, source.shape.at(0));
@@ -142,7 +126,9 @@ class Loader {
           format != WeightFormat::kFloat32 && (parameter.quantized || source.dtype != float_type(format).stored);
       if (parameter.quantized) {
         const StoredMatrix stored = stored_matrix(source, *parameter.quantized, parameter.shape.at(1));
-        for_each_block(source, [&](int64_t first, int64_t count) { dequantize(stored, {first, count}, rows, format); });
+        for_each_row_block(source, progress_, [&](int64_t first, int64_t count, std::span<const std::byte>) {
+          dequantize(stored, {first, count}, rows, format);
+        });
       } else {
         require_finite(source);
         rows.copy_(wrap(source));
@@ -165,9 +151,8 @@ class Loader {
         return;
       }
       (void)type_of(source);
-      for_each_block(source, [&](int64_t first, int64_t count) {
-        const auto offset = static_cast<size_t>(first * target.in) * dtype_size(source.dtype);
-        (void)quantize_rows({source.dtype, count, target.in, source.bytes.data() + offset},
+      for_each_row_block(source, progress_, [&](int64_t first, int64_t count, std::span<const std::byte> bytes) {
+        (void)quantize_rows({source.dtype, count, target.in, bytes.data()},
                             rows_of(target, row + first, count), options_.formats.scheme, options_.pool,
                             {cat("tensor ", source.name), checkpoint_.dir().string(), first});
       });
@@ -176,7 +161,7 @@ class Loader {
 
   void copy_codes(const TensorView& source, const StoredMatrix& stored, const QuantizedRows& target) {
     const auto bytes = static_cast<int64_t>(source.bytes.size()) / std::max<int64_t>(1, target.rows);
-    for_each_block(source, [&](int64_t first, int64_t count) {
+    for_each_row_block(source, progress_, [&](int64_t first, int64_t count, std::span<const std::byte>) {
       options_.pool.parallel_for(count, 1, [&](int64_t begin, int64_t end, int) {
         std::memcpy(target.codes + (first + begin) * bytes, stored.rows.codes + (first + begin) * bytes,
                     static_cast<size_t>((end - begin) * bytes));

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
 
+#include "src/model/row_blocks.h"
 #include "xlstm/core/atomic_directory.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/files.h"
@@ -27,7 +27,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int64_t kBlockBytes = int64_t{16} << 20;  // of source data in memory at a time
 constexpr const char* kHeadName = "lm_head.weight";
 
 fs::path absolute_directory(const fs::path& path) {
@@ -217,19 +216,9 @@ class CheckpointQuantizer {
     write_text(out.file("model.safetensors.index.json"), index.dump(2) + "\n");
   }
 
-  // Calls visit(first row, rows, their bytes) for blocks of the source's rows.
-  void for_each_block(const Piece& piece,
-                      const std::function<void(int64_t, int64_t, std::span<const std::byte>)>& visit) {
-    const std::span<const std::byte> bytes = piece.source->bytes;
-    const int64_t rows = piece.rows();
-    const auto each = static_cast<int64_t>(bytes.size()) / std::max<int64_t>(1, rows);
-    const int64_t step = std::max<int64_t>(1, kBlockBytes / std::max<int64_t>(1, each));
-    for (int64_t first = 0; first < rows; first += step) {
-      throw_if_stopped();
-      const int64_t count = std::min(step, rows - first);
-      visit(first, count, bytes.subspan(static_cast<size_t>(first * each), static_cast<size_t>(count * each)));
-      progress_->advance(count * each);
-    }
+  template <class Visit>
+  void for_each_block(const Piece& piece, const Visit& visit) {
+    for_each_row_block(*piece.source, *progress_, visit);
     source_.drop_pages(piece.source->name);
   }
 
