@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -86,18 +87,23 @@ class RegionDealer {
   std::atomic<int64_t> next_{0};
 };
 
-// The rows that one or two matrices are multiplied with.
+// The rows that some matrices are multiplied with.
+template <size_t kMatrices>
 struct Input {
   int64_t rows;
   int64_t features;
-  std::array<const CpuMatrix*, 2> matrices{};
+  std::array<CpuMatrix, kMatrices> matrices;
 };
 
-using PreparedInput = std::array<std::byte*, 2>;  // for each matrix, in the form of its kernel
+template <size_t kMatrices>
+using PreparedInput = std::array<std::byte*, kMatrices>;  // for each matrix, in the form of its kernel
 
 class CpuOps : public DeviceOps {
  public:
   CpuOps(const ModelDims& dims, ThreadPool& pool) : dims_(dims), pool_(pool), own_(static_cast<size_t>(pool.size())) {}
+  ~CpuOps() override { abandon(); }
+  CpuOps(const CpuOps&) = delete;
+  CpuOps& operator=(const CpuOps&) = delete;
 
   [[nodiscard]] Linear pack(Linear canonical, RowOrder order) const override {
     return cpu::pack_linear(canonical, order, weight_memory_, pool_);
@@ -114,8 +120,8 @@ class CpuOps : public DeviceOps {
 
   [[nodiscard]] at::Tensor place(at::Tensor tensor) const override { return tensor.contiguous(); }
 
-  void begin_pass(const RowPlan& /*plan*/) override {}
-  void end_pass() override {}
+  void begin_pass(const RowPlan& /*plan*/) override { abandon(); }
+  void end_pass() override { finish(); }
 
   void embed(const Weights& weights, std::span<const int64_t> ids, Activations& act) override {
     const at::Tensor& table = weights.embedding;
@@ -133,25 +139,25 @@ class CpuOps : public DeviceOps {
     const RowsOf x = rows_of(act.x);
     const RowsOf qkvo = rows_of(act.qkvo);
     const RowsOf gates = rows_of(act.gates);
-    const CpuMatrix wqkvo(block.qkvo);
-    const CpuMatrix wgates(block.gates);
     multiply(
-        {rows, dims_.embedding_dim, {&wqkvo, &wgates}},
-        [&](int64_t row, float* out) { return rms_norm(block.norm_mlstm, x.row(row), out); },
-        [&](int member, const PreparedInput& input) {
-          first_.deal(wqkvo, rows, member, pool_.size(),
-                      [&](const Region& region) { wqkvo.multiply(input[0], rows, region, {}, qkvo); });
-          second_.deal(wgates, rows, member, pool_.size(), [&](const Region& region) {
-            wgates.multiply(input[1], rows, region, {false, dims_.gate_soft_cap}, gates);
+        Input<2>{rows, dims_.embedding_dim, {CpuMatrix(block.qkvo), CpuMatrix(block.gates)}},
+        [x, norm = row_norm(block.norm_mlstm)](int64_t row, float* out) { return norm.run(x.row(row), out); },
+        [this, qkvo, gates](int member, const Input<2>& in, const PreparedInput<2>& input) {
+          const auto& [wqkvo, wgates] = in.matrices;
+          first_.deal(wqkvo, in.rows, member, pool_.size(),
+                      [&](const Region& region) { wqkvo.multiply(input[0], in.rows, region, {}, qkvo); });
+          second_.deal(wgates, in.rows, member, pool_.size(), [&](const Region& region) {
+            wgates.multiply(input[1], in.rows, region, {false, dims_.gate_soft_cap}, gates);
           });
         });
+    pool_.join();
   }
 
   void mixer_out(const BlockWeights& block, int64_t rows, Activations& act) override {
+    hold(act);
     const RowsOf h = rows_of(act.h);
     const RowsOf o = rows_of(act.o);
     const RowsOf x = rows_of(act.x);
-    const CpuMatrix wout(block.out_proj);
     cpu::GatedHeadNormArgs norm;
     norm.weight = vector_or_null(block.multihead_norm.weight);
     norm.bias = vector_or_null(block.multihead_norm.bias);
@@ -159,8 +165,8 @@ class CpuOps : public DeviceOps {
     norm.head_dim = dims_.head_dim_v;
     norm.eps = dims_.norm_eps;
     multiply(
-        {rows, dims_.v_dim(), {&wout}},
-        [&](int64_t row, float* out) {
+        Input<1>{rows, dims_.v_dim(), {CpuMatrix(block.out_proj)}},
+        [h, o, norm](int64_t row, float* out) {
           cpu::GatedHeadNormArgs args = norm;
           args.h = h.row(row);
           args.gate = o.row(row);
@@ -168,29 +174,28 @@ class CpuOps : public DeviceOps {
           cpu::gated_head_norm(args);
           return out;
         },
-        [&](int member, const PreparedInput& input) {
-          first_.deal(wout, rows, member, pool_.size(),
-                      [&](const Region& region) { wout.multiply(input[0], rows, region, {true}, x); });
+        [this, x](int member, const Input<1>& in, const PreparedInput<1>& input) {
+          first_.deal(in.matrices[0], in.rows, member, pool_.size(),
+                      [&](const Region& region) { in.matrices[0].multiply(input[0], in.rows, region, {true}, x); });
         });
   }
 
   void feed_forward(const BlockWeights& block, int64_t rows, Activations& act) override {
+    hold(act);
     const RowsOf x = rows_of(act.x);
     const RowsOf ffn = rows_of(act.ffn);
-    const CpuMatrix gate_up(block.ffn_gate_up, RowOrder::kGateUp);
-    const CpuMatrix down(block.ffn_down);
     multiply(
-        {rows, dims_.embedding_dim, {&gate_up}},
-        [&](int64_t row, float* out) { return rms_norm(block.norm_ffn, x.row(row), out); },
-        [&](int member, const PreparedInput& input) {
-          first_.deal(gate_up, rows, member, pool_.size(),
-                      [&](const Region& region) { gate_up.multiply_gate_up(input[0], rows, region, ffn); });
+        Input<1>{rows, dims_.embedding_dim, {CpuMatrix(block.ffn_gate_up, RowOrder::kGateUp)}},
+        [x, norm = row_norm(block.norm_ffn)](int64_t row, float* out) { return norm.run(x.row(row), out); },
+        [this, ffn](int member, const Input<1>& in, const PreparedInput<1>& input) {
+          first_.deal(in.matrices[0], in.rows, member, pool_.size(),
+                      [&](const Region& region) { in.matrices[0].multiply_gate_up(input[0], in.rows, region, ffn); });
         });
     multiply(
-        {rows, dims_.ffn_dim, {&down}}, [&](int64_t row, float*) { return ffn.row(row); },
-        [&](int member, const PreparedInput& input) {
-          first_.deal(down, rows, member, pool_.size(),
-                      [&](const Region& region) { down.multiply(input[0], rows, region, {true}, x); });
+        Input<1>{rows, dims_.ffn_dim, {CpuMatrix(block.ffn_down)}}, [ffn](int64_t row, float*) { return ffn.row(row); },
+        [this, x](int member, const Input<1>& in, const PreparedInput<1>& input) {
+          first_.deal(in.matrices[0], in.rows, member, pool_.size(),
+                      [&](const Region& region) { in.matrices[0].multiply(input[0], in.rows, region, {true}, x); });
         });
   }
 
@@ -200,18 +205,18 @@ class CpuOps : public DeviceOps {
     if (rows == 0) return;
     const RowsOf x = rows_of(act.x);
     const RowsOf y = rows_of(logits);
-    const CpuMatrix whead(weights.head);
     multiply(
-        {rows, dims_.embedding_dim, {&whead}},
-        [&](int64_t index, float* out) {
-          float* const row = x.row(logit_rows[static_cast<size_t>(index)]);
-          return weights.out_norm.weight.defined() ? rms_norm(weights.out_norm, row, out) : row;
+        Input<1>{rows, dims_.embedding_dim, {CpuMatrix(weights.head)}},
+        [x, indices = logit_rows.data(), norm = row_norm(weights.out_norm)](int64_t index, float* out) {
+          float* const row = x.row(indices[index]);
+          return norm.weight == nullptr ? row : norm.run(row, out);
         },
-        [&](int member, const PreparedInput& input) {
-          first_.deal(whead, rows, member, pool_.size(), [&](const Region& region) {
-            whead.multiply(input[0], rows, region, {false, dims_.logit_soft_cap}, y);
+        [this, y](int member, const Input<1>& in, const PreparedInput<1>& input) {
+          first_.deal(in.matrices[0], in.rows, member, pool_.size(), [&](const Region& region) {
+            in.matrices[0].multiply(input[0], in.rows, region, {false, dims_.logit_soft_cap}, y);
           });
         });
+    pool_.join();
   }
 
  private:
@@ -220,50 +225,72 @@ class CpuOps : public DeviceOps {
     cpu::Scratch prepared;  // all rows, where every member prepares them for itself
   };
 
-  // prepare(row, scratch) gives each row of the input, then work(member, input) runs on every member.
-  template <class Prepare, class Work>
-  void multiply(const Input& input, const Prepare& prepare, const Work& work) {
-    first_.reset();
-    second_.reset();
-    if (input.rows * input.features <= kPrepareAlone) {
-      cpu::run_on_team(pool_, [&](int member) {
+  // Jobs may go on after the operation that started them. Their tensors must outlive them even if the pass is
+  // abandoned.
+  void hold(const Activations& act) {
+    if (!held_.x.is_same(act.x)) held_ = act;
+  }
+
+  void finish() {
+    pool_.join();
+    held_ = {};
+  }
+
+  void abandon() noexcept {
+    if (!held_.x.defined()) return;
+    try {
+      finish();
+    } catch (...) {
+      held_ = {};  // what failed belongs to results that nobody asks for any more
+    }
+  }
+
+  // prepare(row, scratch) gives each row of the input, then work(member, input, prepared) runs on every member. Small
+  // products are started only; all are in order with the pool's other jobs. Both functions are copied, and must refer
+  // to nothing that ends before the pass.
+  template <size_t kMatrices, class Prepare, class Work>
+  void multiply(const Input<kMatrices>& input, const Prepare& prepare, const Work& work) {
+    if (input.rows * input.features <= kPrepareAlone && input.rows <= kStreamedRows) {
+      pool_.start([this, input, prepare, work](int member) {
         MemberMemory& own = own_[static_cast<size_t>(member)];
-        const PreparedInput prepared = plan_input(input, own.prepared);
+        const PreparedInput<kMatrices> prepared = plan_input(input, own.prepared);
         prepare_rows(input, {0, input.rows}, prepare, prepared, own.row.floats(input.features));
-        work(member, prepared);
+        work(member, input, prepared);
       });
       return;
     }
-    const PreparedInput prepared = plan_input(input, shared_);
+    pool_.join();
+    first_.reset();
+    second_.reset();
+    const PreparedInput<kMatrices> prepared = plan_input(input, shared_);
     const int64_t grains = (input.rows + kRowGrain - 1) / kRowGrain;
     cpu::run_on_team(pool_, [&](int member) {
       const cpu::Share share = cpu::share_of(grains, member, pool_.size());
       const cpu::Share rows{share.begin * kRowGrain, std::min(input.rows, share.end * kRowGrain)};
       prepare_rows(input, rows, prepare, prepared, own_[static_cast<size_t>(member)].row.floats(input.features));
     });
-    cpu::run_on_team(pool_, [&](int member) { work(member, prepared); });
+    cpu::run_on_team(pool_, [&](int member) { work(member, input, prepared); });
   }
 
-  static PreparedInput plan_input(const Input& input, cpu::Scratch& memory) {
-    std::array<int64_t, 2> floats{};
-    for (size_t i = 0; i < floats.size(); ++i) {
-      const CpuMatrix* const matrix = input.matrices[i];
-      if (matrix != nullptr) floats[i] = cpu::ScratchPlan::padded(matrix->input().bytes(input.rows) / 4);
+  template <size_t kMatrices>
+  static PreparedInput<kMatrices> plan_input(const Input<kMatrices>& input, cpu::Scratch& memory) {
+    std::array<int64_t, kMatrices> floats{};
+    for (size_t i = 0; i < kMatrices; ++i) {
+      floats[i] = cpu::ScratchPlan::padded(input.matrices[i].input().bytes(input.rows) / 4);
     }
-    cpu::ScratchPlan plan(memory.floats(floats[0] + floats[1]));
-    PreparedInput prepared{};
-    for (size_t i = 0; i < floats.size(); ++i) prepared[i] = reinterpret_cast<std::byte*>(plan.take(floats[i]));
+    cpu::ScratchPlan plan(memory.floats(std::accumulate(floats.begin(), floats.end(), int64_t{0})));
+    PreparedInput<kMatrices> prepared{};
+    for (size_t i = 0; i < kMatrices; ++i) prepared[i] = reinterpret_cast<std::byte*>(plan.take(floats[i]));
     return prepared;
   }
 
-  template <class Prepare>
-  static void prepare_rows(const Input& input, const cpu::Share& rows, const Prepare& prepare,
-                           const PreparedInput& prepared, float* row_memory) {
+  template <size_t kMatrices, class Prepare>
+  static void prepare_rows(const Input<kMatrices>& input, const cpu::Share& rows, const Prepare& prepare,
+                           const PreparedInput<kMatrices>& prepared, float* row_memory) {
     for (int64_t row = rows.begin; row < rows.end; ++row) {
       const float* const values = prepare(row, row_memory);
-      for (size_t i = 0; i < prepared.size(); ++i) {
-        if (input.matrices[i] == nullptr) continue;
-        const InputLayout& layout = input.matrices[i]->input();
+      for (size_t i = 0; i < kMatrices; ++i) {
+        const InputLayout& layout = input.matrices[i].input();
         const int64_t block = row / layout.block_rows();
         const int64_t first = block * layout.block_rows();
         const int64_t block_rows = std::min(layout.block_rows(), input.rows - first);
@@ -272,10 +299,19 @@ class CpuOps : public DeviceOps {
     }
   }
 
-  float* rms_norm(const Norm& norm, const float* x, float* out) const {
-    cpu::rms_norm(
-        {x, vector_or_null(norm.weight), vector_or_null(norm.bias), dims_.embedding_dim, dims_.norm_eps, out});
-    return out;
+  struct RowNorm {
+    const float* weight;
+    const float* bias;
+    int64_t count;
+    float eps;
+    float* run(const float* x, float* out) const {
+      cpu::rms_norm({x, weight, bias, count, eps, out});
+      return out;
+    }
+  };
+
+  [[nodiscard]] RowNorm row_norm(const Norm& norm) const {
+    return {vector_or_null(norm.weight), vector_or_null(norm.bias), dims_.embedding_dim, dims_.norm_eps};
   }
 
   ModelDims dims_;
@@ -285,6 +321,7 @@ class CpuOps : public DeviceOps {
   cpu::Scratch shared_;
   RegionDealer first_;
   RegionDealer second_;
+  Activations held_;  // of a pass that may have jobs going on
 };
 
 }  // namespace

@@ -1,5 +1,8 @@
 #include "kernels/cpu/isa.h"
 
+#include <algorithm>
+#include <utility>
+
 #include "kernels/cpu/simd_targets.h"
 //
 #include "hwy/highway.h"
@@ -26,9 +29,10 @@ const std::vector<Isa>& all_isas() {
       const int64_t target = int64_t{1} << bit;
       if ((mask & target) == 0) continue;
       const std::string name = hwy::TargetName(target);
-      if (name == "AVX3" && has_avx512_vnni() && has_avx512_bf16())
-        list.push_back({"AVX3_BF16", target, Dots::kBfloat16});
-      if (name == "AVX3" && has_avx512_vnni()) list.push_back({"AVX3_VNNI", target, Dots::kInt8});
+      const bool vnni = name == "AVX3" && has_avx512_vnni();
+      if (vnni && has_avx512_bf16()) list.push_back({"AVX3_BF16", target, Dots::kBfloat16});
+      if (vnni) list.push_back({"AVX3_VNNI", target, Dots::kInt8});
+      if (vnni && has_avx512_bf16() && !has_fast_bf16_dot()) std::swap(list[list.size() - 2], list.back());
       list.push_back({name, target, Dots::kNone});
     }
     return list;
@@ -62,13 +66,10 @@ void force_isa(std::string_view name) {
   hwy::SetSupportedTargetsForTest(0);
   active() = 0;
   if (name.empty()) return;
-  for (size_t i = 0; i < isas.size(); ++i) {
-    if (name != isas[i].name) continue;
-    hwy::SetSupportedTargetsForTest(isas[i].target);
-    active() = i;
-    return;
-  }
-  XLSTM_ASSERT(!"instruction set not supported");
+  const auto named = std::find_if(isas.begin(), isas.end(), [&](const Isa& isa) { return isa.name == name; });
+  XLSTM_ASSERT(named != isas.end());
+  hwy::SetSupportedTargetsForTest(named->target);
+  active() = static_cast<size_t>(named - isas.begin());
 }
 
 bool uses_bfloat16_dot() {

@@ -11,7 +11,8 @@ namespace xlstm::cpu {
 // "AVX3_BF16" are AVX-512 with the dot products of 8-bit integers, and of bfloat16 too.
 [[nodiscard]] std::string active_isa();
 
-// Those that were compiled in and that this CPU supports, best first.
+// Those that were compiled in and that this CPU supports, best first: AVX3_BF16 comes after AVX3_VNNI where dot
+// products of bfloat16 are slower than float32's multiply-add on widened weights.
 [[nodiscard]] std::vector<std::string> supported_isas();
 
 // Makes the kernels use one of supported_isas(); an empty name means the best one again. Not to be called while kernels

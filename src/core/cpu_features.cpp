@@ -54,6 +54,14 @@ bool has_avx512_bf16() {
 #endif
 }
 
+bool has_fast_bf16_dot() {
+#if defined(__x86_64__)
+  return has_avx512_bf16() && !__builtin_cpu_is("intel");
+#else
+  return false;
+#endif
+}
+
 bool has_avx512_vnni() {
 #if defined(__x86_64__)
   return has_avx512() && __builtin_cpu_supports("avx512vnni");

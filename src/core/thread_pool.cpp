@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <cstring>
 #include <exception>
 #include <mutex>
 #include <system_error>
@@ -36,14 +37,20 @@ int available_cores() {
 // own thread or, if that thread has not begun when the caller is done with its part, by the caller: on a machine whose
 // cores are busy elsewhere the caller then does the work instead of waiting for a thread that does not run.
 //
-// A ticket holds both, the number in the upper bits, so that later tickets are greater. A job ends only when all its
-// parts are claimed; who claims with a ticket greater than the member's last one therefore holds the running job's.
+// A ticket holds both, the number in the upper bits, so that later tickets are greater. The next job is posted only
+// when all parts of the last one are claimed; who claims with a ticket greater than the member's last one therefore
+// holds the running job's.
+//
+// A posted job may find parts of the one before still running. Nobody begins its own part before these are done:
+// `finished` counts the workers' parts since the beginning and says it with one number (the caller's part was done
+// when it posted). Two jobs have parts that are not done at most, so two slots are enough for what they do.
 //
 // Sleeping: who goes to sleep announces it and looks once more; who brings news looks for announcements afterwards.
 // Both sides use sequentially consistent operations, so one of them sees the other.
 struct ThreadPool::Shared {
   using Ticket = uint64_t;
   static constexpr int kTeamBits = 16;
+  static constexpr uint64_t kNoJob = ~uint64_t{0};
   static int team_of(Ticket ticket) { return static_cast<int>(ticket & ((Ticket{1} << kTeamBits) - 1)); }
 
   struct alignas(64) Worker {  // a cache line of its own
@@ -53,10 +60,16 @@ struct ThreadPool::Shared {
     std::thread thread;
   };
 
+  struct alignas(64) Slot {
+    void (*call)(const void*, int) = nullptr;
+    uint64_t finished_before = 0;  // workers' parts of all earlier jobs
+    alignas(kJobAlignment) std::byte job[kJobBytes];
+  };
+
   explicit Shared(const std::function<void()>& start) : on_start(start) {}
   ~Shared() {
     stopping.store(true);
-    post(static_cast<int>(workers.size()) + 1);
+    announce(static_cast<int>(workers.size()) + 1);
     for (const auto& worker : workers) worker->thread.join();
   }
   Shared(const Shared&) = delete;
@@ -64,19 +77,24 @@ struct ThreadPool::Shared {
 
   const std::function<void()> on_start;
   std::mutex mutex;
-  std::condition_variable finished;  // caller: pending fell to 0
-  std::atomic<Ticket> current{0};    // of the last job posted
-  std::atomic<int> pending{0};       // members' parts of the job that are not done
-  std::atomic<bool> sleeping_caller{false};
+  std::condition_variable progress;            // somebody waits for `finished`
+  alignas(64) std::atomic<Ticket> current{0};  // of the last job posted
+  Slot slots[2];                               // of the job with this lowest bit of its number
+  alignas(64) std::atomic<uint64_t> finished{0};
+  alignas(64) std::atomic<int> waiting{0};  // members that sleep until `finished` grows
   std::atomic<bool> stopping{false};
-  std::atomic<bool> busy{false};  // a job is running
-  const std::function<void(int)>* job = nullptr;
+  std::atomic<uint64_t> failed_job{kNoJob};      // its finished_before, which grows from job to job
+  std::atomic<const void*> caller{nullptr};      // the thread whose job is not joined
+  bool in_part = false;                          // the caller is inside a job; only it looks
+  uint64_t posted = 0;                           // workers' parts of all jobs; only the caller uses it
   std::exception_ptr failure;                    // guarded by mutex
   std::vector<std::unique_ptr<Worker>> workers;  // member i is workers[i - 1]; only the caller uses the list
   const int cores = available_cores();
 
   // A team larger than the machine must not spin: the members that have work need the cores.
   [[nodiscard]] int spins(Ticket ticket) const { return team_of(ticket) <= cores ? kSpins : 0; }
+
+  [[nodiscard]] Slot& slot_of(Ticket ticket) { return slots[ticket >> kTeamBits & 1]; }
 
   void grow(int size) {
     XLSTM_ASSERT(size < 1 << kTeamBits);
@@ -97,12 +115,15 @@ struct ThreadPool::Shared {
     }
   }
 
-  void execute(int member) {
+  // Jobs behind one that failed are not done until somebody hears of it.
+  void execute(const Slot& slot, int member) {
+    if (slot.finished_before > failed_job.load(std::memory_order_relaxed)) return;
     try {
-      (*job)(member);
+      slot.call(slot.job, member);
     } catch (...) {
       const std::lock_guard lock(mutex);
       if (!failure) failure = std::current_exception();
+      failed_job.store(slot.finished_before);
     }
   }
 
@@ -118,11 +139,10 @@ struct ThreadPool::Shared {
       if (stopping.load()) return;
       seen = current.load();
       if (member >= team_of(seen) || !claim(self, seen)) continue;
-      execute(member);
-      if (pending.fetch_sub(1) == 1 && sleeping_caller.load()) {
-        const std::lock_guard lock(mutex);
-        finished.notify_one();
-      }
+      const Slot& slot = slot_of(seen);
+      wait_finished(slot.finished_before, seen);
+      execute(slot, member);
+      count_finished();
     }
   }
 
@@ -133,8 +153,17 @@ struct ThreadPool::Shared {
     self.sleeping.store(false);
   }
 
+  void wait_finished(uint64_t parts, Ticket ticket) {
+    for (int spin = spins(ticket); spin > 0 && finished.load(std::memory_order_acquire) < parts; --spin) cpu_relax();
+    if (finished.load() >= parts) return;
+    std::unique_lock lock(mutex);
+    waiting.fetch_add(1);
+    progress.wait(lock, [&] { return finished.load() >= parts; });
+    waiting.fetch_sub(1);
+  }
+
   // Members outside the team sleep on.
-  void post(int team) {
+  void announce(int team) {
     const Ticket number = (current.load() >> kTeamBits) + 1;
     current.store(number << kTeamBits | static_cast<Ticket>(team));
     for (int member = 1; member < team; ++member) {
@@ -145,21 +174,66 @@ struct ThreadPool::Shared {
     }
   }
 
-  // The caller's own part, the parts that nobody has begun, and the wait for the others.
-  void complete() {
-    execute(0);
+  // The caller does the parts of the last job that nobody has begun.
+  void claim_rest() {
     const Ticket ticket = current.load();
     for (int member = 1; member < team_of(ticket); ++member) {
       if (!claim(*workers[static_cast<size_t>(member - 1)], ticket)) continue;
-      execute(member);
-      pending.fetch_sub(1);
+      execute_here(slot_of(ticket), member);
+      count_finished();
     }
-    for (int spin = spins(ticket); spin > 0 && pending.load(std::memory_order_acquire) != 0; --spin) cpu_relax();
-    if (pending.load() == 0) return;
-    std::unique_lock lock(mutex);
-    sleeping_caller.store(true);
-    finished.wait(lock, [&] { return pending.load() == 0; });
-    sleeping_caller.store(false);
+  }
+
+  void count_finished() {
+    finished.fetch_add(1);
+    if (waiting.load() == 0) return;
+    const std::lock_guard lock(mutex);
+    progress.notify_all();
+  }
+
+  // A part on the caller, which has waited for the job before.
+  void execute_here(const Slot& slot, int member) {
+    in_part = true;
+    execute(slot, member);
+    in_part = false;
+  }
+
+  // Makes the calling thread the caller, until join().
+  void enter() {
+    if (caller.load(std::memory_order_relaxed) == this_thread()) return XLSTM_ASSERT(!in_part);
+    const void* nobody = nullptr;
+    XLSTM_ASSERT(caller.compare_exchange_strong(nobody, this_thread()));
+  }
+
+  static const void* this_thread() {
+    static thread_local const char self = 0;
+    return &self;
+  }
+
+  void start(int team, const Job& job) {
+    enter();
+    claim_rest();
+    const uint64_t before = posted;
+    const Ticket next = current.load() + (Ticket{1} << kTeamBits);
+    Slot& slot = slot_of(next);
+    slot.call = job.call;
+    slot.finished_before = before;
+    std::memcpy(slot.job, job.data, job.bytes);
+    posted += static_cast<uint64_t>(team - 1);
+    announce(team);
+    wait_finished(before, next);
+    execute_here(slot, 0);
+  }
+
+  void join() {
+    if (caller.load() == nullptr) return;
+    enter();
+    claim_rest();
+    wait_finished(posted, current.load());
+    failed_job.store(kNoJob);
+    const std::exception_ptr thrown = std::exchange(failure, nullptr);
+    caller.store(nullptr);
+    if (thrown) std::rethrow_exception(thrown);
   }
 };
 
@@ -169,26 +243,25 @@ ThreadPool::ThreadPool(int size, const std::function<void()>& on_start)
 }
 
 ThreadPool::ThreadPool(ThreadPool& host, int size) : size_(std::max(1, size)), shared_(host.shared_) {
-  XLSTM_ASSERT(!shared_->busy.load());
+  XLSTM_ASSERT(shared_->caller.load() == nullptr);
   shared_->grow(size_);
 }
 
 ThreadPool::~ThreadPool() = default;
 
+void ThreadPool::start_job(const Job& job) {
+  if (size_ > 1) return shared_->start(size_, job);
+  shared_->join();  // of a team on the same threads
+  job.call(job.data, 0);
+}
+
+void ThreadPool::join() {
+  shared_->join();
+}
+
 void ThreadPool::run(const std::function<void(int)>& job) {
-  if (size_ == 1) {
-    job(0);
-    return;
-  }
-  Shared& shared = *shared_;
-  XLSTM_ASSERT(!shared.busy.exchange(true, std::memory_order_acquire));
-  shared.job = &job;
-  shared.failure = nullptr;
-  shared.pending.store(size_ - 1);
-  shared.post(size_);
-  shared.complete();
-  shared.busy.store(false, std::memory_order_release);
-  if (shared.failure) std::rethrow_exception(std::exchange(shared.failure, nullptr));
+  start([&job](int member) { job(member); });
+  if (size_ > 1) shared_->join();
 }
 
 void ThreadPool::parallel_for(int64_t count, int64_t grain, const std::function<void(int64_t, int64_t, int)>& body) {

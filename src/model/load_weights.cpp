@@ -152,8 +152,8 @@ class Loader {
       }
       (void)type_of(source);
       for_each_row_block(source, progress_, [&](int64_t first, int64_t count, std::span<const std::byte> bytes) {
-        (void)quantize_rows({source.dtype, count, target.in, bytes.data()},
-                            rows_of(target, row + first, count), options_.formats.scheme, options_.pool,
+        (void)quantize_rows({source.dtype, count, target.in, bytes.data()}, rows_of(target, row + first, count),
+                            options_.formats.scheme, options_.pool,
                             {cat("tensor ", source.name), checkpoint_.dir().string(), first});
       });
     });

@@ -183,6 +183,116 @@ TEST(ThreadPool, AJobInsideAJobIsAnInternalErrorAndNotADeadlock) {
   EXPECT_EQ(calls, 2);
 }
 
+TEST(ThreadPoolStart, JobsAreInOrderOnEveryMember) {
+  for (const int size : {1, 2, 4}) {
+    SCOPED_TRACE(size);
+    ThreadPool pool(size);
+    std::vector<int64_t> values(64, 0);
+    bool as_left = true;
+    std::atomic<bool> in_order{true};
+    for (int round = 0; round < 6000; ++round) {
+      // Each round a member reads what all wrote in the one before, and writes what another one wrote.
+      pool.start([&values, &in_order, round, size](int member) {
+        for (size_t i = 0; i < values.size(); ++i) {
+          if ((static_cast<int>(i) + round) % size != member) continue;
+          if (values[i] != round) in_order = false;
+          ++values[i];
+        }
+      });
+      if (round % 1500 == 7) std::this_thread::sleep_for(std::chrono::milliseconds(3));  // the workers fall asleep
+      if (round % 100 != 99) continue;
+      pool.join();
+      as_left = as_left && values == std::vector<int64_t>(64, round + 1);
+    }
+    EXPECT_TRUE(in_order);
+    EXPECT_TRUE(as_left) << "join() returned early";
+  }
+}
+
+TEST(ThreadPoolStart, TheCallerGoesOnBesideAWorkersPart) {
+  ThreadPool pool(2);
+  std::atomic<bool> begun{false};
+  std::atomic<bool> release{false};
+  std::atomic<int> done{0};
+  pool.start([&begun, &release, &done](int member) {
+    if (member == 1) begun = true;
+    while (!begun) std::this_thread::yield();
+    while (member == 1 && !release) std::this_thread::yield();
+    ++done;
+  });
+  EXPECT_EQ(done, 1);
+  release = true;
+  pool.join();
+  EXPECT_EQ(done, 2);
+}
+
+TEST(ThreadPoolStart, RunAndOtherTeamsOnTheSameThreadsComeAfterAStartedJob) {
+  ThreadPool host(3);
+  ThreadPool larger(host, 5);
+  ThreadPool alone(host, 1);
+  for (ThreadPool* next : {&host, &larger, &alone}) {
+    SCOPED_TRACE(next->size());
+    for (int round = 0; round < 300; ++round) {
+      std::atomic<int> done{0};
+      std::atomic<int> seen{0};
+      host.start([&done](int member) {
+        for (int i = 0; i < 100 * member; ++i) cpu_relax();
+        ++done;
+      });
+      next->run([&](int) { seen += done == 3 ? 1 : 0; });
+      ASSERT_EQ(seen, next->size());
+    }
+  }
+}
+
+TEST(ThreadPoolStart, TheCallerDoesThePartsOfWorkersThatAreStuck) {
+  std::atomic<bool> release{false};
+  std::atomic<int> calls{0};
+  {
+    ThreadPool pool(3, [&] {
+      while (!release) std::this_thread::yield();
+    });
+    for (int job = 0; job < 5; ++job) pool.start([&calls](int) { ++calls; });
+    pool.join();
+    EXPECT_EQ(calls, 15);
+    release = true;
+  }
+  EXPECT_EQ(calls, 15);
+}
+
+TEST(ThreadPoolStart, JoinThrowsTheFirstExceptionAndWhatFollowedItIsNotDone) {
+  ThreadPool pool(3);
+  for (int thrower = 0; thrower < 3; ++thrower) {
+    SCOPED_TRACE(thrower);
+    std::atomic<int> calls{0};
+    pool.start([thrower](int member) {
+      if (member == thrower) throw std::runtime_error("first");
+    });
+    pool.start([&calls](int) { ++calls; });
+    pool.start([](int) { throw std::logic_error("second"); });
+    try {
+      pool.join();
+      ADD_FAILURE() << "no exception";
+    } catch (const std::runtime_error& error) {
+      EXPECT_STREQ(error.what(), "first");
+    }
+    EXPECT_EQ(calls, 0);
+    EXPECT_NO_THROW(pool.join()) << "thrown once";
+    pool.run([&calls](int) { ++calls; });
+    EXPECT_EQ(calls, 3);
+  }
+}
+
+TEST(ThreadPoolStart, AnotherThreadsJobBeforeJoinIsAnInternalError) {
+  ThreadPool pool(2);
+  pool.start([](int) {});
+  std::thread([&pool] {
+    expect_error([&] { pool.run([](int) {}); }, ExitCode::kInternal, {"thread_pool.cpp"});
+  }).join();
+  pool.join();
+  std::thread([&pool] { EXPECT_NO_THROW(pool.run([](int) {})); }).join();
+}
+
 TEST(ThreadPool, ParallelForCoversEveryIndexOnceInOrder) {
   for (const int size : {1, 2, 3, 7}) {
     ThreadPool pool(size);

@@ -75,6 +75,14 @@ RowPlan all_logits(int64_t rows) {
   return plan;
 }
 
+// operation() as a pass of its own, so that its results can be read.
+template <class Operation>
+void in_pass(DeviceOps& ops, int64_t rows, const Operation& operation) {
+  ops.begin_pass(all_logits(rows));
+  operation();
+  ops.end_pass();
+}
+
 BlockWeights packed(const BlockWeights& canonical, const DeviceOps& ops) {
   BlockWeights block = canonical;
   for (Linear* linear : {&block.qkvo, &block.gates, &block.out_proj, &block.ffn_down}) *linear = ops.pack(*linear);
@@ -132,7 +140,8 @@ TEST_P(CpuOpsTest, MixerInProjectsNormedRowsAndCapsTheGates) {
   for_each_case([](const Case& c, DeviceOps& ops, Random& random) {
     Activations act = random.activations(c.dims, c.rows + 1);
     const Activations before = copy_of(act, c.dims);
-    ops.mixer_in(packed(c.block, ops), c.rows, act);
+    const BlockWeights block = packed(c.block, ops);
+    in_pass(ops, c.rows, [&] { ops.mixer_in(block, c.rows, act); });
     const Multiply qkvo(c.block.qkvo);
     const Multiply gate_pre(c.block.gates);
     for (int64_t row = 0; row < c.rows; ++row) {
@@ -154,7 +163,8 @@ TEST_P(CpuOpsTest, MixerOutAddsTheProjectedGatedHeadNorm) {
   for_each_case([](const Case& c, DeviceOps& ops, Random& random) {
     Activations act = random.activations(c.dims, c.rows + 1);
     const Activations before = copy_of(act, c.dims);
-    ops.mixer_out(packed(c.block, ops), c.rows, act);
+    const BlockWeights block = packed(c.block, ops);
+    in_pass(ops, c.rows, [&] { ops.mixer_out(block, c.rows, act); });
     const Multiply out_proj(c.block.out_proj);
     for (int64_t row = 0; row < c.rows; ++row) {
       SCOPED_TRACE(row);
@@ -172,7 +182,8 @@ TEST_P(CpuOpsTest, FeedForwardAddsTheGatedProduct) {
   for_each_case([](const Case& c, DeviceOps& ops, Random& random) {
     Activations act = random.activations(c.dims, c.rows + 1);
     const Activations before = copy_of(act, c.dims);
-    ops.feed_forward(packed(c.block, ops), c.rows, act);
+    const BlockWeights block = packed(c.block, ops);
+    in_pass(ops, c.rows, [&] { ops.feed_forward(block, c.rows, act); });
     const auto width = static_cast<size_t>(c.dims.ffn_dim);
     const Multiply gate_up_of(c.block.ffn_gate_up);
     const Multiply down(c.block.ffn_down);
@@ -269,10 +280,13 @@ TEST_P(CpuOpsTest, ARowHasTheSameBitsInEveryBatchAndWithEveryTeam) {
       const BlockWeights own = packed(block, *ops);
       Weights own_weights = weights;
       own_weights.head = ops->pack(weights.head);
-      ops->mixer_in(own, rows, act);
-      ops->mixer_out(own, rows, act);
-      ops->feed_forward(own, rows, act);
-      ops->head(own_weights, all_logits(rows), act, logits);
+      const RowPlan plan = all_logits(rows);
+      in_pass(*ops, rows, [&] {
+        ops->mixer_in(own, rows, act);
+        ops->mixer_out(own, rows, act);
+        ops->feed_forward(own, rows, act);
+        ops->head(own_weights, plan, act, logits);
+      });
     };
     Activations whole = copy_of(input, dims);
     at::Tensor whole_logits = no_logits.clone();
@@ -312,11 +326,38 @@ TEST_P(CpuOpsTest, LargeFiniteInputsNeverGiveNan) {
   act.x.mul_(1e15);
   act.qkvo.mul_(1e30);
   act.h.mul_(1e15);
-  ops->mixer_out(block, 8, act);
-  ops->mixer_in(block, 8, act);
-  ops->feed_forward(block, 8, act);
+  in_pass(*ops, 8, [&] {
+    ops->mixer_out(block, 8, act);
+    ops->mixer_in(block, 8, act);
+    ops->feed_forward(block, 8, act);
+  });
   EXPECT_TRUE(at::isfinite(act.x).all().item<bool>());
   EXPECT_TRUE(at::isfinite(act.gates).all().item<bool>());
+}
+
+TEST(CpuOpsPasses, AnAbandonedPassHurtsNeitherItsMemoryNorTheNextPass) {
+  const ModelDims dims = dims_of(shapes()[2]);
+  ThreadPool pool(3);
+  Random random(6);
+  const BlockWeights canonical = random.block(dims, true, at::kFloat);
+  const Activations input = random.activations(dims, 1);
+  const auto ops = make_cpu_ops(dims, pool);
+  const BlockWeights block = packed(canonical, *ops);
+  const auto result = [&] {
+    Activations act = copy_of(input, dims);
+    in_pass(*ops, 1, [&] { ops->feed_forward(block, 1, act); });
+    return act.x;
+  };
+  const at::Tensor expected = result();
+  for (int round = 0; round < 200; ++round) {
+    {
+      Activations act = copy_of(input, dims);
+      ops->begin_pass(all_logits(1));
+      ops->mixer_out(block, 1, act);
+      ops->feed_forward(block, 1, act);
+    }
+    ASSERT_TRUE(same_bits(result(), expected));
+  }
 }
 
 TEST(CpuOpsErrors, PackRefusesTensorsThatAreNotOfTheirFormat) {

@@ -1,9 +1,11 @@
 // The kernels' thread pool: a fixed team that runs the same function on every member and joins at a barrier.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <type_traits>
 
 namespace xlstm {
 
@@ -20,8 +22,8 @@ inline void cpu_relax() {
 }
 
 // A team of `size` threads, the caller included. Workers spin briefly for the next job, then sleep.
-// One caller at a time: run() and parallel_for() must not be called concurrently or from inside a job (asserted), nor
-// on two pools that share threads.
+// One caller at a time: run(), start() and parallel_for() must not be called concurrently or from inside a job
+// (asserted), nor on two pools that share threads.
 class ThreadPool {
  public:
   // `on_start` runs once on each worker thread (not on the caller), for example to limit a library's own threads; it
@@ -45,13 +47,37 @@ class ThreadPool {
   // first exception thrown by a member is rethrown here.
   void run(const std::function<void(int member)>& job);
 
+  // As run(), but returns when the caller's part is done: one handoff between threads for each of many short jobs
+  // instead of two. The next job, started or run, on this or another team of the same threads, begins its parts when
+  // all parts of this one are done, so it sees what they wrote; the caller does so after join(). The function is
+  // copied, and what it refers to must live until then. After an exception the jobs that follow do nothing; join() or
+  // run() throws the first one (a team of one thread: at once). A started job is joined by its caller, before anybody
+  // else uses these threads and before the pool goes.
+  template <class Function>
+  void start(const Function& job) {
+    static_assert(std::is_trivially_copyable_v<Function> && sizeof(Function) <= kJobBytes &&
+                  alignof(Function) <= kJobAlignment);
+    start_job(
+        {&job, sizeof(Function), [](const void* self, int member) { (*static_cast<const Function*>(self))(member); }});
+  }
+  void join();
+
   // Splits [0, count) into one contiguous range per member (multiples of `grain`, but for the last) and calls
   // body(begin, end, member) for the non-empty ones. The split depends only on count, grain and size().
   void parallel_for(int64_t count, int64_t grain,
                     const std::function<void(int64_t begin, int64_t end, int member)>& body);
 
  private:
+  static constexpr size_t kJobBytes = 496;
+  static constexpr size_t kJobAlignment = 16;
+
+  struct Job {
+    const void* data;
+    size_t bytes;
+    void (*call)(const void* data, int member);
+  };
   struct Shared;
+  void start_job(const Job& job);
   int size_;
   std::shared_ptr<Shared> shared_;
 };
