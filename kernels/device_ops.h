@@ -13,6 +13,7 @@
 #include "kernels/model_dims.h"
 #include "kernels/row_plan.h"
 #include "kernels/weights.h"
+#include "xlstm/core/errors.h"
 
 namespace xlstm {
 
@@ -25,7 +26,9 @@ enum class RowOrder {
 // What a product rounds its input rows to before it multiplies; sums and results are float32 in any case.
 enum class InputRounding { kNone, kBfloat16, kInt8 };  // kInt8: codes in steps of a row's largest magnitude / 127
 
-// One pass at a time per object. Rows are [0, plan.rows()).
+// One pass at a time per object. Rows are [0, plan.rows()). Operations come in the order of their calls but may return
+// before they are done: mixer_in leaves what a cell kernel of the same device reads, mixer_out and feed_forward may
+// still write x, which other readers find after the next mixer_in, head or end_pass. Weights live until then, too.
 class DeviceOps {
  public:
   virtual ~DeviceOps() = default;
@@ -60,6 +63,16 @@ class DeviceOps {
 
   // After it, logits and state can be read.
   virtual void end_pass() = 0;
+
+  // The most that find_candidates() finds in a row; 0: it is not there, and who chooses a token looks at all logits.
+  [[nodiscard]] virtual int64_t max_candidates() const { return 0; }
+
+  // Finds the greatest of the first `vocab` logits of each row: greatest first, lower ids first among equal ones, NaN
+  // as +inf. candidates: [rows, count, 2] int32 where place() puts tensors, gets the ids and the bits of their logits;
+  // 1 ≤ count ≤ max_candidates(), count ≤ vocab. logits: what head() wrote, after end_pass(); nothing is waited for.
+  virtual void find_candidates(const at::Tensor& /*logits*/, int64_t /*vocab*/, at::Tensor& /*candidates*/) {
+    XLSTM_ASSERT(false);  // there is none
+  }
 };
 
 }  // namespace xlstm

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Checks everything about the sources that needs no build:
 #   ./scripts/check.sh [--no-tidy] [--tidy-all] [--base COMMIT] [--tsan]
-# format (clang-format 14), include directions, files listed in CMake, references in the documents, shell scripts, and
-# clang-tidy on the C++ files that differ from COMMIT (the merge base with the upstream branch, else HEAD) or on all.
+# format (clang-format 14), include directions, files listed in CMake, references in the documents, shell scripts, the
+# Metal shaders' syntax and address spaces (clang), and clang-tidy on the C++ files that differ from COMMIT (the merge base with the upstream branch, else HEAD) or on all.
 # A tool that is missing skips its check with a line that says so.
 # --tsan also builds what has threads and no libtorch with ThreadSanitizer and runs its tests: the thread pool, the
 # schedulers, the CPU's tiles, the memory guard and the monitor.
@@ -123,6 +123,17 @@ if command -v shellcheck >/dev/null; then
   check shell bash -c 'shellcheck -S warning -x -P SCRIPTDIR scripts/*.sh .ci/run'
 else
   report shell "skipped: shellcheck is not installed"
+fi
+
+status=0
+output=$(./scripts/check_metal_syntax.sh 2>&1) || status=$?
+if ((status == 77)); then
+  report metal "skipped: clang 14 or later is not installed"
+elif ((status)); then
+  printf '%s\n' "$output" >&2
+  report metal FAILED
+else
+  report metal ok
 fi
 
 if [[ $tidy != none ]]; then

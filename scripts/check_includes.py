@@ -44,8 +44,8 @@ THIRD_PARTY = [
     (r"g(test|mock)/", r"tests/.*", "only tests use GoogleTest"),
 ]
 TORCH = re.compile(r"(ATen|c10|torch)/")
-# main() is the one place that turns every exception, libtorch's too, into an exit code.
-TORCH_IN_CLI = {"src/cli/main.cpp"}
+# The one place that turns every exception, libtorch's too, into an exit code.
+TORCH_IN_CLI = {"src/cli/program.cpp"}
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]+(["<])([^">]+)[">]', re.MULTILINE)
 

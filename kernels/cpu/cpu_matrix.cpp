@@ -52,7 +52,7 @@ struct Canonical {
     const auto row_bytes = static_cast<int64_t>(weight.element_size()) * weight.size(1);
     matrix.weight = static_cast<const char*>(weight.const_data_ptr()) + row * row_bytes;
     if (scale.defined()) matrix.scale = static_cast<const uint16_t*>(scale.const_data_ptr()) + row * scale.size(1);
-    if (zero.defined()) matrix.zero = zero.const_data_ptr<uint8_t>() + row * zero.size(1);
+    if (zero.defined()) matrix.zero = static_cast<const uint8_t*>(zero.const_data_ptr()) + row * zero.size(1);
     return matrix;
   }
 };
@@ -107,7 +107,7 @@ CpuMatrix::CpuMatrix(const Linear& packed, RowOrder order)
       kernel_(pick_panel_kernel(layout_)),
       input_(kernel_, layout_),
       data_(static_cast<const std::byte*>(packed.weight.const_data_ptr())),
-      bias_(packed.bias.defined() ? packed.bias.const_data_ptr<float>() : nullptr),
+      bias_(packed.bias.defined() ? static_cast<const float*>(packed.bias.const_data_ptr()) : nullptr),
       halves_(halves_of(order)) {
   XLSTM_ASSERT(static_cast<int64_t>(packed.weight.nbytes()) == halves_ * layout_.total_bytes());
   XLSTM_ASSERT(kRowGrain % kernel_.block_rows == 0);

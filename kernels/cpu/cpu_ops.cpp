@@ -45,7 +45,7 @@ RowsOf rows_of(const at::Tensor& tensor) {
 }
 
 const float* vector_or_null(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
+  return tensor.defined() ? static_cast<const float*>(tensor.const_data_ptr()) : nullptr;
 }
 
 Dtype table_dtype(const at::Tensor& table) {

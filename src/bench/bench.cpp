@@ -54,7 +54,7 @@ class Runner {
     const int64_t vocab = engine_.dims().vocab_size;
     ids_.resize(static_cast<size_t>(plan_.rows()));
     for (int64_t& id : ids_) id = last_id_ = next_made_up_id(last_id_, vocab);
-    engine_.forward(plan_, ids_, state_);
+    engine_.forward(plan_, ids_, state_)->wait();
     RunCounters& counters = run_counters();
     const bool prefill = counters.phase.load(std::memory_order_relaxed) == RunPhase::kPrefill;
     counters.done.fetch_add(plan_.rows(), std::memory_order_relaxed);

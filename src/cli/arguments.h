@@ -83,6 +83,10 @@ struct QuantizeArgs {
   std::optional<bool> verify;
 };
 
+struct SelftestArgs {
+  std::optional<std::string> speed;  // a shape, or none
+};
+
 struct Arguments {
   std::string command = "generate";       // or another of commands(), help, version
   std::string text;                       // for help and version: what to print on stdout
@@ -104,6 +108,7 @@ struct Arguments {
   bool json = false;   // one JSON object instead of text
 
   BenchArgs bench;
+  SelftestArgs selftest;
   TokenizeArgs tokenize;
   PerplexityArgs perplexity;
   TuneArgs tune;

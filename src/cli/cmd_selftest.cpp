@@ -3,6 +3,7 @@
 #include "src/cli/commands.h"
 #include "src/cli/setup.h"
 #include "src/cli/watched_run.h"
+#include "xlstm/bench/bench.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/paths.h"
 #include "xlstm/core/str.h"
@@ -11,6 +12,9 @@
 
 namespace xlstm {
 namespace {
+
+// One block of it holds 200 million parameters.
+constexpr const char* kSpeedShape = "E=4096,heads=8,vocab=8192";
 
 std::string scientific(double value) {
   std::ostringstream out;
@@ -30,9 +34,31 @@ nlohmann::ordered_json to_json(const SelftestCase& c) {
           {"tolerance", c.tolerance}, {"passed", c.passed},   {"note", c.note}};
 }
 
+std::string line_of(const SelftestSpeed& s) {
+  return cat("speed ", s.operation, ", ", s.dtype, "  ", fixed(s.seconds * 1e6, 1), " us  ",
+             fixed(s.bytes / s.seconds / 1e9, 1), " GB/s\n");
+}
+
+nlohmann::ordered_json to_json(const SelftestSpeed& s) {
+  return {{"operation", s.operation},
+          {"dtype", s.dtype},
+          {"bytes", s.bytes},
+          {"seconds", s.seconds},
+          {"gb_s", s.bytes / s.seconds / 1e9}};
+}
+
+// The shape to measure speed with; on a GPU larger than its caches by default.
+std::optional<ModelDims> speed_dims(const Arguments& args, const Resolution& resolution) {
+  const std::string asked =
+      args.selftest.speed.value_or(device_kind(resolution.device) == "cpu" ? "none" : kSpeedShape);
+  if (asked == "none") return std::nullopt;
+  return parse_shape(asked).dims;
+}
+
 ExitCode report_selftest(const Arguments& args, SelftestRequest& request) {
   if (!args.json) request.on_case = [](const SelftestCase& c) { print_out(line_of(c)); };
-  const std::vector<SelftestCase> cases = run_selftest(request);
+  const SelftestReport result = run_selftest(request);
+  const std::vector<SelftestCase>& cases = result.cases;
   size_t failed = 0;
   for (const SelftestCase& c : cases) failed += c.passed ? 0 : 1;
   if (args.json) {
@@ -43,8 +69,11 @@ ExitCode report_selftest(const Arguments& args, SelftestRequest& request) {
                                      {"failed", failed}};
     report["cases"] = nlohmann::ordered_json::array();
     for (const SelftestCase& c : cases) report["cases"].push_back(to_json(c));
+    report["speed"] = nlohmann::ordered_json::array();
+    for (const SelftestSpeed& row : result.speed) report["speed"].push_back(to_json(row));
     print_json(report);
   } else {
+    for (const SelftestSpeed& row : result.speed) print_out(line_of(row));
     print_out(cat(cases.size() - failed, " passed, ", failed, " failed\n"));
   }
   if (failed > 0) {
@@ -62,6 +91,7 @@ ExitCode run_selftest_command(const Arguments& args) {
   request.opts = config.opts;
   request.force = args.force;
   request.resolution = resolve(config.opts);
+  request.speed_dims = speed_dims(args, request.resolution);
   const auto model = find_shipped("models/xlstm-tales-8m");
   const auto goldens = find_shipped("goldens/tales/golden.safetensors", "tests/data/goldens/tales/golden.safetensors");
   if (model && goldens) {

@@ -181,6 +181,10 @@ constexpr std::array kFlags = {
         "--shape", "SHAPE", "bench tune", kCommand,
         "a synthetic model: 7b, 406m, or E=1024,blocks=24,heads=4,vocab=50304",
         [](Arguments& a, const Values& v, const ValueSource& s) { a.bench.shape = a.tune.shape = non_empty(v, s); }},
+    CommandFlag{"--speed", "SHAPE", "selftest", kCommand,
+                "also time each operation of a decode step, on one block of this shape; none: not "
+                "[default on a GPU: E=4096,heads=8,vocab=8192, on a CPU: none]",
+                [](Arguments& a, const Values& v, const ValueSource& s) { a.selftest.speed = non_empty(v, s); }},
     CommandFlag{"-p,--n-prompt", "LIST", "bench", kCommand, "prompt lengths to prefill; 0: none [default 512]",
                 [](Arguments& a, const Values& v, const ValueSource& s) {
                   a.bench.n_prompt = integers(v, {0, kMaxBenchTokens}, s);

@@ -11,7 +11,7 @@ namespace {
 
 std::vector<float> to_vector(const at::Tensor& tensor) {
   const at::Tensor flat = tensor.to(at::kCPU, at::kFloat).contiguous();
-  const float* data = flat.const_data_ptr<float>();
+  const float* data = static_cast<const float*>(flat.const_data_ptr());
   return {data, data + flat.numel()};
 }
 

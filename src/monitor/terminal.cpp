@@ -55,7 +55,8 @@ class Terminal {
     unicode_ = std::string_view(::nl_langinfo(CODESET)) == "UTF-8";
     const char* name = std::getenv("TERM");
     screen_ = name == nullptr || *name == '\0' ? nullptr : ::newterm(nullptr, stdout, keyboard_.get());
-    if (screen_ == nullptr || ::tigetstr("cup") == nullptr) {  // it could not place the cursor
+    char place_cursor[] = "cup";  // an array: the curses of macOS takes no const
+    if (screen_ == nullptr || ::tigetstr(place_cursor) == nullptr) {
       if (screen_ != nullptr) close();
       fail(ExitCode::kUsage, "terminal", "TERM", kInstead, name == nullptr ? "none" : cat('"', name, '"'));
     }
@@ -120,7 +121,9 @@ class Terminal {
 
   [[nodiscard]] chtype attributes(const StyledText& part) const {
     const chtype reverse = part.reverse ? A_REVERSE : A_NORMAL;
-    const auto colored = [&](short pair, chtype without) { return colors_ ? COLOR_PAIR(pair) : without; };
+    const auto colored = [&](short pair, chtype without) {
+      return colors_ ? static_cast<chtype>(COLOR_PAIR(pair)) : without;
+    };
     switch (part.style) {
       case Style::kPlain: return reverse;
       case Style::kBold: return reverse | A_BOLD;

@@ -7,7 +7,7 @@
 #include <malloc.h>
 #endif
 
-#include "xlstm/config/runtime_opts.h"
+#include "xlstm/registry/make_kernels.h"
 
 namespace xlstm {
 namespace {
@@ -18,14 +18,13 @@ constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGRE
 
 DeviceSample read_device_memory(const std::string& device) {
   DeviceSample memory;
-  const std::string kind = device_kind(device);
-  if (kind == "mps") {
+  const at::Device place = torch_device(device);
+  if (place.is_mps()) {
     const at::MPSHooksInterface& hooks = at::detail::getMPSHooks();
     memory = {hooks.getCurrentAllocatedMemory(), hooks.getDriverAllocatedMemory(), hooks.getRecommendedMaxMemory()};
-  } else if (kind == "cuda") {
+  } else if (place.is_cuda()) {
     c10::DeviceAllocator* allocator = c10::getDeviceAllocator(at::kCUDA);
-    const at::Device torch_device(device);
-    const c10::DeviceIndex index = torch_device.has_index() ? torch_device.index() : c10::DeviceIndex{0};
+    const c10::DeviceIndex index = place.has_index() ? place.index() : c10::DeviceIndex{0};
     const auto stats = allocator->getDeviceStats(index);
     memory.allocated = static_cast<uint64_t>(stats.allocated_bytes[kAll].current);
     memory.driver = static_cast<uint64_t>(stats.reserved_bytes[kAll].current);
@@ -35,10 +34,10 @@ DeviceSample read_device_memory(const std::string& device) {
 }
 
 void empty_device_cache(const std::string& device) {
-  const std::string kind = device_kind(device);
-  if (kind == "mps") {
+  const at::Device place = torch_device(device);
+  if (place.is_mps()) {
     at::detail::getMPSHooks().emptyCache();
-  } else if (kind == "cuda") {
+  } else if (place.is_cuda()) {
     c10::getDeviceAllocator(at::kCUDA)->emptyCache();
   } else {
 #if defined(__GLIBC__)

@@ -4,6 +4,7 @@
 #include "kernels/cpu/cpu_ops.h"
 #include "kernels/native/native_cell.h"
 #include "kernels/native/native_ops.h"
+#include "src/registry/device_backend.h"
 #include "src/registry/scheduled_chunkwise.h"
 
 namespace xlstm {
@@ -66,7 +67,13 @@ std::vector<RegistryEntry> make_entries() {
 }  // namespace
 
 const std::vector<RegistryEntry>& registry_entries() {
-  static const std::vector<RegistryEntry> entries = make_entries();
+  static const std::vector<RegistryEntry> entries = [] {
+    std::vector<RegistryEntry> all = make_entries();
+    for (const DeviceBackend& device : device_backends()) {
+      all.insert(all.end(), device.entries.begin(), device.entries.end());
+    }
+    return all;
+  }();
   return entries;
 }
 

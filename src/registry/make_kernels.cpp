@@ -1,5 +1,8 @@
 #include "xlstm/registry/make_kernels.h"
 
+#include <utility>
+
+#include "src/registry/device_backend.h"
 #include "src/registry/entries.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
@@ -16,11 +19,37 @@ const RegistryEntry& find_entry(const std::string& key, const std::string& devic
   fail(ExitCode::kInternal, "kernel", cat("registry, device ", device), "a registered key", key);
 }
 
+const DeviceBackend* find_backend(const std::string& device) {
+  for (const DeviceBackend& backend : device_backends()) {
+    if (backend.info.kind == device_kind(device)) return &backend;
+  }
+  return nullptr;
+}
+
+// A cell of plain libtorch calls among operations that collect commands.
+class AfterFlush : public CellKernel {
+ public:
+  AfterFlush(std::unique_ptr<CellKernel> cell, std::function<void()> flush)
+      : cell_(std::move(cell)), flush_(std::move(flush)) {}
+  void run(const CellArgs& args) override {
+    flush_();
+    cell_->run(args);
+  }
+
+ private:
+  std::unique_ptr<CellKernel> cell_;
+  std::function<void()> flush_;
+};
+
 }  // namespace
 
 std::unique_ptr<CellKernel> make_cell_kernel(const std::string& key, const std::string& device, const ModelDims& dims,
                                              const KernelSettings& settings, ThreadPool& pool) {
-  return find_entry(key, device, false).make_cell({dims, settings, pool});
+  const RegistryEntry& entry = find_entry(key, device, false);
+  std::unique_ptr<CellKernel> cell = entry.make_cell({dims, settings, pool});
+  const DeviceBackend* const backend = find_backend(device);
+  if (entry.info.device != "any" || backend == nullptr || !backend->flush) return cell;
+  return std::make_unique<AfterFlush>(std::move(cell), backend->flush);
 }
 
 std::unique_ptr<DeviceOps> make_ops(const std::string& key, const std::string& device, const ModelDims& dims,
@@ -45,7 +74,9 @@ ModelKernels make_kernels(const Resolution& resolution, const ModelDims& dims, c
 }
 
 at::Device torch_device(const std::string& device) {
-  return at::Device(device);
+  const DeviceBackend* const backend = find_backend(device);
+  // Only a name says which of several it is.
+  return backend == nullptr || backend->tensors.is_cuda() ? at::Device(device) : backend->tensors;
 }
 
 at::ScalarType torch_dtype(const std::string& dtype) {

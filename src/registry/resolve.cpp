@@ -1,8 +1,7 @@
-#include <ATen/Context.h>
-
 #include <algorithm>
 #include <cstdlib>
 
+#include "src/registry/device_backend.h"
 #include "src/registry/entries.h"
 #include "xlstm/config/backend_names.h"
 #include "xlstm/core/cpu_features.h"
@@ -146,11 +145,7 @@ std::string why_not(const KernelInfo& kernel, const std::string& kind) {
 
 std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> devices;
-  const bool mps = at::hasMPS();
-  devices.push_back({"mps", "mps", mps, mps ? "Apple GPU" : "no MPS in this build of libtorch or on this machine"});
-  const bool cuda = at::hasCUDA();
-  devices.push_back(
-      {"cuda:0", "cuda", cuda, cuda ? "NVIDIA GPU" : "this build has no CUDA, or the machine has no NVIDIA GPU"});
+  for (const DeviceBackend& device : device_backends()) devices.push_back(device.info);
   devices.push_back({"cpu", "cpu", true, cpu_name()});
   return devices;
 }

@@ -45,6 +45,7 @@ void Engine::reschedule(const RuntimeOpts& opts, const Resolution& resolution) {
 void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels) {
   model_ = std::make_unique<Model>(dims, std::move(weights), std::move(kernels));
   workspace_ = std::make_unique<Workspace>(dims, torch_device(resolution_.device));
+  logits_ = std::make_shared<PassLogits>(model_->ops());
 }
 
 EstimateRequest Engine::estimate_request(const RuntimeOpts& opts, const EngineSettings& settings,
@@ -127,19 +128,27 @@ State Engine::make_state(int64_t slots) const {
   return State(dims(), {model_->num_blocks(), slots, torch_dtype(state_dtype_), torch_device(resolution_.device)});
 }
 
-std::span<const float> Engine::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
-                                       OnStop on_stop) {
+std::shared_ptr<PassLogits> Engine::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
+                                            OnStop on_stop) {
   const auto logit_rows = static_cast<int64_t>(plan.logit_rows().size());
+  release_logits();
   if (take_empty_cache_request()) {
-    host_logits_ = at::Tensor();
     workspace_ = std::make_unique<Workspace>(dims(), torch_device(resolution_.device));
     empty_device_cache(resolution_.device);
   }
   workspace_->reserve(plan.rows(), logit_rows);
   model_->forward(plan, ids, state, *workspace_, on_stop);
-  if (logit_rows == 0) return {};
-  host_logits_ = workspace_->logits.narrow(0, 0, logit_rows).to(at::kCPU);
-  return {host_logits_.const_data_ptr<float>(), static_cast<size_t>(host_logits_.numel())};
+  if (logit_rows > 0) logits_->begin(workspace_->logits.narrow(0, 0, logit_rows));
+  return logits_;
+}
+
+// The workspace's logits are about to be overwritten.
+void Engine::release_logits() {
+  if (logits_.use_count() > 1) {
+    logits_->keep();
+    logits_ = std::make_shared<PassLogits>(model_->ops());
+  }
+  logits_->begin({});
 }
 
 int64_t Engine::segment_rows(bool all_logits) const {

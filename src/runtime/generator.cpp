@@ -31,6 +31,13 @@ SamplingOptions sampling_options(const RuntimeOpts& opts, uint64_t seed) {
   return sampling;
 }
 
+int64_t choose(Sampler& sampler, const Sequence& sequence, int64_t usable_vocab) {
+  const uint64_t position = sequence.ids().size();
+  const std::span<const Candidate> greatest = sequence.greatest(usable_vocab, sampler.candidates_needed());
+  if (!greatest.empty()) return sampler.sample(greatest, /*sequence=*/0, position);
+  return sampler.sample(sequence.logits(), sequence.ids(), /*sequence=*/0, position);
+}
+
 void append(std::vector<float>& rows, std::span<const float> more) {
   rows.insert(rows.end(), more.begin(), more.end());
 }
@@ -78,6 +85,7 @@ GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts&
   const Clock::time_point start = Clock::now();
   const LogitSink keep = [&](std::span<const float> rows) { append(result.prompt_logits, rows); };
   sequence.feed(request.prompt, request.keep_logits ? keep : LogitSink(), request.on_stop);
+  sequence.wait();
   Clock::time_point previous = Clock::now();
   result.prefill_seconds = seconds_between(start, previous);
 
@@ -97,7 +105,7 @@ GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts&
     }
     if (sequence.has_pending()) sequence.feed({}, {}, OnStop::kFinish);
     if (request.keep_logits) append(result.logits, sequence.logits());
-    const int64_t id = sampler.sample(sequence.logits(), sequence.ids(), /*sequence=*/0, sequence.ids().size());
+    const int64_t id = choose(sampler, sequence, engine.usable_vocab());
     sequence.append_pending(id);
     result.ids.push_back(id);
     run_counters().done.store(step + 1, std::memory_order_relaxed);

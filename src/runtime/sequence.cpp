@@ -16,7 +16,7 @@ Sequence::Sequence(Engine& engine) : engine_(engine), state_(engine.make_state(1
 void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row, OnStop on_stop) {
   engine_.require_ids(ids, "prompt");
   ids_.insert(ids_.end(), ids.begin(), ids.end());
-  if (!ids.empty()) logits_.clear();  // they are those of an earlier last id
+  if (!ids.empty()) forget_logits();  // they are those of an earlier last id
   const int64_t segment = engine_.segment_rows(static_cast<bool>(every_row));
   const auto total = static_cast<int64_t>(ids_.size());
   const int64_t to_feed = total - static_cast<int64_t>(fed_);
@@ -34,14 +34,11 @@ void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row, On
     const bool last = begin + rows == total;
     plan_.clear();
     plan_.add(/*slot=*/0, rows, every_row ? LogitRows::kAll : last ? LogitRows::kLast : LogitRows::kNone);
-    const std::span<const float> logits =
-        engine_.forward(plan_, std::span(ids_).subspan(fed_, static_cast<size_t>(rows)), state_, on_stop);
+    forget_logits();
+    pass_ = engine_.forward(plan_, std::span(ids_).subspan(fed_, static_cast<size_t>(rows)), state_, on_stop);
     fed_ += static_cast<size_t>(rows);
-    if (every_row) every_row(logits);
-    if (last) {
-      const auto vocab = static_cast<size_t>(engine_.dims().vocab_size);
-      logits_.assign(logits.end() - static_cast<std::ptrdiff_t>(vocab), logits.end());
-    }
+    if (every_row) every_row(pass_->all());
+    if (!last) pass_.reset();  // they are not those of the last id
     if (!prefill) continue;
     progress->advance(rows);
     run_counters().prompt_tokens.fetch_add(rows, std::memory_order_relaxed);
@@ -51,7 +48,27 @@ void Sequence::feed(std::span<const int64_t> ids, const LogitSink& every_row, On
 void Sequence::append_pending(int64_t id) {
   XLSTM_ASSERT(!has_pending());
   ids_.push_back(id);
-  logits_.clear();
+  forget_logits();
+}
+
+void Sequence::forget_logits() {
+  pass_.reset();
+  restored_logits_.clear();
+}
+
+std::span<const float> Sequence::logits() const {
+  if (!pass_ || pass_->rows() == 0) return restored_logits_;
+  return pass_->all().last(static_cast<size_t>(engine_.dims().vocab_size));
+}
+
+void Sequence::wait() const {
+  if (pass_) pass_->wait();
+}
+
+std::span<const Candidate> Sequence::greatest(int64_t vocab, int64_t count) const {
+  if (!pass_) return {};
+  const std::span<const Candidate> of_rows = pass_->greatest(vocab, count);
+  return of_rows.empty() ? of_rows : of_rows.last(static_cast<size_t>(count));
 }
 
 SavedState Sequence::save(uint64_t seed) const {
@@ -60,7 +77,8 @@ SavedState Sequence::save(uint64_t seed) const {
   saved.layers = state_.export_canonical(0);
   saved.ids = ids_;
   if (has_pending()) saved.pending_id = ids_.back();
-  saved.logits = logits_;
+  const std::span<const float> last_logits = logits();
+  saved.logits.assign(last_logits.begin(), last_logits.end());
   saved.seed = seed;
   saved.position = ids_.size();
   saved.model_fingerprint = engine_.fingerprint();
@@ -74,7 +92,8 @@ void Sequence::restore(const SavedState& saved) {
   state_.import_canonical(0, saved.layers);
   ids_ = saved.ids;
   fed_ = ids_.size() - (saved.pending_id ? 1 : 0);
-  logits_ = saved.logits;
+  forget_logits();
+  restored_logits_ = saved.logits;
 }
 
 StateDims Sequence::state_dims() const {

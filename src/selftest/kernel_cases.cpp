@@ -62,18 +62,6 @@ at::Tensor host(const at::Tensor& tensor) {
   return tensor.to(at::kCPU, at::kDouble);
 }
 
-SelftestCase compare(std::string kernel, std::string subject, const at::Tensor& actual, const at::Tensor& expected,
-                     double tolerance) {
-  const at::Tensor a = host(actual);
-  const at::Tensor b = host(expected);
-  SelftestCase result{std::move(kernel), std::move(subject)};
-  result.max_abs = (a - b).abs().max().item<double>();
-  result.relative = (a - b).norm().item<double>() / b.norm().item<double>();
-  result.tolerance = tolerance;
-  result.passed = result.relative <= tolerance;  // false for NaN
-  return result;
-}
-
 // Fills the activations with the inputs of a cell, scaled as in trained models.
 void randomise(Activations& act, const ModelDims& dims, uint64_t seed) {
   at::Generator generator = at::make_generator<at::CPUGeneratorImpl>(seed);
@@ -143,15 +131,15 @@ void check_cell(const KernelInfo& info, const Shape& shape, const Resolution& re
       *make_cell_kernel(info.key, resolution.device, shape.dims, {shape.chunk_size, /*heads_per_band=*/2}, pool));
 
   const double tolerance = cell_tolerance(fitted);
-  sink(compare(info.key, cat(text_of(fitted), ": h"), normed_h(actual, shape.dims), normed_h(expected, shape.dims),
-               tolerance));
+  sink(compare_tensors(info.key, cat(text_of(fitted), ": h"), normed_h(actual, shape.dims),
+                       normed_h(expected, shape.dims), tolerance));
   const auto memory = [](CellBatch& batch, const at::Tensor& tensor) {
     return host(tensor) * host(batch.state.layer(0).m).exp().view({batch.state.slots(), -1, 1});
   };
   const auto flat_c = [&](CellBatch& batch) { return memory(batch, batch.state.layer(0).c.flatten(2)); };
-  sink(compare(info.key, cat(text_of(fitted), ": C"), flat_c(actual), flat_c(expected), tolerance));
-  sink(compare(info.key, cat(text_of(fitted), ": n"), memory(actual, actual.state.layer(0).n),
-               memory(expected, expected.state.layer(0).n), tolerance));
+  sink(compare_tensors(info.key, cat(text_of(fitted), ": C"), flat_c(actual), flat_c(expected), tolerance));
+  sink(compare_tensors(info.key, cat(text_of(fitted), ": n"), memory(actual, actual.state.layer(0).n),
+                       memory(expected, expected.state.layer(0).n), tolerance));
 }
 
 // The quadratic form knows no initial state: compared with the recurrence from zero.
@@ -174,7 +162,8 @@ void check_parallel(const KernelInfo& info, const Shape& shape, const CaseSink& 
       dims, {heads(act.q, dims.head_dim_qk), heads(act.k, dims.head_dim_qk), heads(act.v, dims.head_dim_v),
              gates.narrow(0, 0, dims.num_heads), gates.narrow(0, dims.num_heads, dims.num_heads)});
   act.h.narrow(0, 0, rows).copy_(h.transpose(0, 1).reshape({rows, dims.v_dim()}));
-  sink(compare(info.key, cat(text_of(single), ": h"), normed_h(batch, dims), recurrent, cell_tolerance(single)));
+  sink(
+      compare_tensors(info.key, cat(text_of(single), ": h"), normed_h(batch, dims), recurrent, cell_tolerance(single)));
 }
 
 // What rounding the inputs of a product adds, relative to the result, with weights that are independent of the inputs.
@@ -210,27 +199,41 @@ std::vector<std::pair<std::string, at::Tensor>> run_ops(DeviceOps& ops, const We
   const auto keep = [&](const char* name, const at::Tensor& t) {
     out.emplace_back(name, t.narrow(0, 0, rows).clone());
   };
+  // A pass each, since results can be read only after one.
+  const auto pass = [&](const auto& operation) {
+    work.act.x.copy_(x);
+    ops.begin_pass(plan);
+    operation();
+    ops.end_pass();
+  };
   const BlockWeights& block = weights.blocks.front();
-  ops.begin_pass(plan);
-  ops.embed(weights, ids, work.act);
+  pass([&] { ops.embed(weights, ids, work.act); });
   keep("embed", work.act.x);
-  work.act.x.copy_(x);
-  ops.mixer_out(block, rows, work.act);
+  pass([&] { ops.mixer_out(block, rows, work.act); });
   keep("mixer_out", work.act.x);
-  work.act.x.copy_(x);
-  ops.feed_forward(block, rows, work.act);
+  pass([&] { ops.feed_forward(block, rows, work.act); });
   keep("feed_forward", work.act.x);
-  work.act.x.copy_(x);
-  ops.mixer_in(block, rows, work.act);
+  pass([&] { ops.mixer_in(block, rows, work.act); });
   keep("mixer_in q|k|v|o", work.act.qkvo);
   keep("mixer_in gates", work.act.gates);
-  ops.head(weights, plan, work.act, work.logits);
+  pass([&] { ops.head(weights, plan, work.act, work.logits); });
   out.emplace_back("head", work.logits.clone());
-  ops.end_pass();
   return out;
 }
 
 }  // namespace
+
+SelftestCase compare_tensors(std::string kernel, std::string subject, const at::Tensor& actual,
+                             const at::Tensor& expected, double tolerance) {
+  const at::Tensor a = host(actual);
+  const at::Tensor b = host(expected);
+  SelftestCase result{std::move(kernel), std::move(subject)};
+  result.max_abs = (a - b).abs().max().item<double>();
+  result.relative = (a - b).norm().item<double>() / b.norm().item<double>();
+  result.tolerance = tolerance;
+  result.passed = result.relative <= tolerance;  // false for NaN
+  return result;
+}
 
 void check_cells(const Resolution& resolution, ThreadPool& pool, const CaseSink& sink) {
   const std::string kind = device_kind(resolution.device);
@@ -265,8 +268,8 @@ void check_ops(const Resolution& resolution, ThreadPool& pool, const CaseSink& s
           const std::string& name = expected[i].first;
           // The embedding is looked up, the gates are float32 products whatever the weights are.
           const bool exact_inputs = name == "embed" || name == "mixer_in gates";
-          sink(compare(cat("ops ", info.key), cat(name, ", ", text_of(shape), ", ", dtype), actual[i].second,
-                       expected[i].second, exact_inputs ? sums : sums + inputs));
+          sink(compare_tensors(cat("ops ", info.key), cat(name, ", ", text_of(shape), ", ", dtype), actual[i].second,
+                               expected[i].second, exact_inputs ? sums : sums + inputs));
         }
       }
     }

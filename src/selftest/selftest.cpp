@@ -5,6 +5,8 @@
 #include <utility>
 
 #include "src/selftest/kernel_cases.h"
+#include "src/selftest/libtorch_cases.h"
+#include "src/selftest/speed.h"
 #include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
 #include "xlstm/core/thread_pool.h"
@@ -39,18 +41,20 @@ SelftestCase check_golden(Engine& engine, const GoldenCase& golden) {
 
 }  // namespace
 
-std::vector<SelftestCase> run_selftest(const SelftestRequest& request) {
+SelftestReport run_selftest(const SelftestRequest& request) {
   const c10::InferenceMode no_autograd;
-  std::vector<SelftestCase> cases;
+  SelftestReport report;
   const CaseSink sink = [&](SelftestCase result) {
     throw_if_stopped();
     if (request.on_case) request.on_case(result);
-    cases.push_back(std::move(result));
+    report.cases.push_back(std::move(result));
   };
   {
     ThreadPool pool(request.resolution.threads);
     check_cells(request.resolution, pool, sink);
     check_ops(request.resolution, pool, sink);
+    check_libtorch(request.resolution, sink);
+    report.speed = measure_speed(request, pool);
   }
   if (!request.model.empty()) {
     Resolution resolution = request.resolution;
@@ -61,7 +65,7 @@ std::vector<SelftestCase> run_selftest(const SelftestRequest& request) {
     Engine engine = Engine::load(opts, resolution, request.model, {request.force});
     for (const GoldenCase& golden : load_goldens(request.goldens)) sink(check_golden(engine, golden));
   }
-  return cases;
+  return report;
 }
 
 }  // namespace xlstm

@@ -35,6 +35,18 @@ void check_options(const SamplingOptions& o) {
   fail(ExitCode::kCheckpoint, "logits", "sampling", "finite numbers", cat(got, "; the weights are damaged"));
 }
 
+bool is_possible(float logit) {
+  return logit < std::numeric_limits<float>::infinity();  // NaN: false
+}
+
+[[noreturn]] void fail_impossible(float logit, int64_t id) {
+  fail_logits(cat(std::isnan(logit) ? "NaN" : "+inf", " for id ", id));
+}
+
+void require_possible_best(double best) {
+  if (!std::isfinite(best)) fail_logits(cat(best, " as the greatest"));
+}
+
 }  // namespace
 
 Sampler::Sampler(SamplingOptions options, int64_t usable_vocab, std::vector<int64_t> banned)
@@ -56,9 +68,38 @@ int64_t Sampler::sample(std::span<const float> logits, std::span<const int64_t> 
   find_block_bests();
   const int32_t best_id = greatest();
   if (options_.temperature == 0) return best_id;
-  const double best = scores_[static_cast<size_t>(best_id)];
   start_candidates();
   keep_top_k();
+  return choose(scores_[static_cast<size_t>(best_id)], sequence, position);
+}
+
+int64_t Sampler::candidates_needed() const {
+  const int64_t most_likely = options_.temperature == 0 ? 1 : options_.top_k;
+  const auto usable = static_cast<int64_t>(usable_vocab());
+  if (penalizes() || most_likely == 0 || most_likely >= usable) return 0;
+  return std::min(most_likely + static_cast<int64_t>(banned_.size()), usable);
+}
+
+int64_t Sampler::sample(std::span<const Candidate> greatest, uint64_t sequence, uint64_t position) {
+  XLSTM_ASSERT(!greatest.empty() && static_cast<int64_t>(greatest.size()) == candidates_needed());
+  if (!is_possible(greatest.front().logit)) fail_impossible(greatest.front().logit, greatest.front().id);
+  const size_t most_likely = options_.temperature == 0 ? 1 : static_cast<size_t>(options_.top_k);
+  candidates_.clear();
+  for (const Candidate& candidate : greatest) {
+    if (candidates_.size() == most_likely) break;
+    if (std::find(banned_.begin(), banned_.end(), candidate.id) != banned_.end()) continue;
+    scores_.at(static_cast<size_t>(candidate.id)) = static_cast<double>(candidate.logit);
+    candidates_.push_back(candidate.id);
+  }
+  sorted_ = candidates_.size();
+  const double best = candidates_.empty() ? -std::numeric_limits<double>::infinity()
+                                          : scores_[static_cast<size_t>(candidates_.front())];
+  require_possible_best(best);
+  return options_.temperature == 0 ? candidates_.front() : choose(best, sequence, position);
+}
+
+// Of the candidates that top_k left.
+int64_t Sampler::choose(double best, uint64_t sequence, uint64_t position) {
   keep_top_p(best);
   keep_min_p(best);
   return draw(best, philox_uniform(options_.seed, sequence, position));
@@ -66,22 +107,21 @@ int64_t Sampler::sample(std::span<const float> logits, std::span<const int64_t> 
 
 void Sampler::load_scores(std::span<const float> logits) {
   XLSTM_ASSERT(logits.size() >= scores_.size());
-  const auto possible = [](float logit) { return logit < std::numeric_limits<float>::infinity(); };  // NaN: false
   bool all_possible = true;
   for (size_t id = 0; id < scores_.size(); ++id) {
-    all_possible &= possible(logits[id]);
+    all_possible &= is_possible(logits[id]);
     scores_[id] = static_cast<double>(logits[id]);
   }
   if (!all_possible) {
-    const auto bad = std::find_if_not(logits.begin(), logits.end(), possible);
-    fail_logits(cat(std::isnan(*bad) ? "NaN" : "+inf", " for id ", bad - logits.begin()));
+    const auto bad = std::find_if_not(logits.begin(), logits.end(), is_possible);
+    fail_impossible(*bad, bad - logits.begin());
   }
   for (const int64_t id : banned_) scores_.at(static_cast<size_t>(id)) = -std::numeric_limits<double>::infinity();
 }
 
 void Sampler::penalize(std::span<const int64_t> history) {
   ++calls_;
-  if (options_.repeat_penalty == 1.0) return;
+  if (!penalizes()) return;
   const auto last_n = static_cast<size_t>(options_.repeat_last_n);
   if (options_.repeat_last_n >= 0 && history.size() > last_n) history = history.last(last_n);
   for (const int64_t id : history) {
@@ -106,7 +146,7 @@ void Sampler::find_block_bests() {
 
 int32_t Sampler::greatest() const {
   const auto block = std::max_element(block_bests_.begin(), block_bests_.end());
-  if (!std::isfinite(*block)) fail_logits(cat(*block, " as the greatest"));
+  require_possible_best(*block);
   const auto begin = scores_.begin() + (block - block_bests_.begin()) * static_cast<std::ptrdiff_t>(kBlock);
   return static_cast<int32_t>(std::find(begin, scores_.end(), *block) - scores_.begin());
 }
@@ -150,8 +190,8 @@ void Sampler::sort_candidates(size_t count) {
 
 void Sampler::keep_top_k() {
   const auto k = static_cast<size_t>(options_.top_k);
-  if (k == 0 || k >= candidates_.size()) return;
-  sort_candidates(k);
+  if (k == 0 || k >= usable_vocab()) return;
+  sort_candidates(k);  // sums over the candidates come in this order, wherever they were found
   candidates_.resize(k);
 }
 

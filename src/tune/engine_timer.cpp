@@ -69,7 +69,7 @@ void EngineTimer::decode() {
 void EngineTimer::pass(size_t begin, int64_t rows, LogitRows logits) {
   plan_.clear();
   plan_.add(/*slot=*/0, rows, logits);
-  engine_.forward(plan_, std::span(work_.prompt).subspan(begin, static_cast<size_t>(rows)), state_);
+  engine_.forward(plan_, std::span(work_.prompt).subspan(begin, static_cast<size_t>(rows)), state_)->wait();
 }
 
 }  // namespace xlstm

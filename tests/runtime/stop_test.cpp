@@ -60,6 +60,7 @@ TEST_F(StopTest, EndsAKeptPrefillBehindASegmentWithTheNextIdPending) {
 
   // Going on with the rest gives what one run gives.
   const SavedState saved = sequence.save(0);
+  EXPECT_TRUE(saved.logits.empty()) << "there are none behind a pending id";
   clear_stop();
   Sequence whole(*engine_);
   whole.feed(ids_);

@@ -53,42 +53,6 @@ std::set<int64_t> drawn_ids(const SamplingOptions& options, const Logits& logits
   return ids;
 }
 
-TEST(Philox, GivesThePublishedKnownAnswers) {
-  EXPECT_EQ(philox4x32({0, 0, 0, 0}, {0, 0}), (PhiloxCounter{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}));
-  EXPECT_EQ(philox4x32({0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff}, {0xffffffff, 0xffffffff}),
-            (PhiloxCounter{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}));
-  EXPECT_EQ(philox4x32({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}),
-            (PhiloxCounter{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}));
-}
-
-TEST(Philox, UniformNumbersDependOnSeedSequenceAndPosition) {
-  std::set<double> seen;
-  const std::vector<uint64_t> values = {0, 1, uint64_t{1} << 32, UINT64_MAX};
-  for (const uint64_t seed : values) {
-    for (const uint64_t sequence : values) {
-      for (const uint64_t position : values) {
-        const double u = philox_uniform(seed, sequence, position);
-        EXPECT_GE(u, 0.0);
-        EXPECT_LT(u, 1.0);
-        seen.insert(u);
-      }
-    }
-  }
-  EXPECT_EQ(seen.size(), 64U);
-}
-
-TEST(Philox, UniformNumbersFillTheUnitIntervalEvenly) {
-  constexpr int kBins = 64;
-  constexpr int kDraws = 64'000;
-  std::vector<int> counts(kBins);
-  for (uint64_t i = 0; i < kDraws; ++i) ++counts[static_cast<size_t>(philox_uniform(1, 2, i) * kBins)];
-  double chi_square = 0;
-  constexpr double kExpected = static_cast<double>(kDraws) / kBins;
-  for (const int count : counts) chi_square += (count - kExpected) * (count - kExpected) / kExpected;
-  EXPECT_LT(chi_square, 103.4);  // 63 degrees of freedom, p = 0.001
-  EXPECT_GT(chi_square, 33.0);   // too even would be no chance either
-}
-
 TEST(Sampler, TemperatureZeroTakesTheGreatestAndTheLowestIdOfEqualOnes) {
   SamplingOptions options;
   options.temperature = 0;
@@ -236,6 +200,121 @@ TEST(Sampler, TopKOverManyBlocksIsThatOfAFullSort) {
       std::set<int64_t> drawn;
       for (uint64_t i = 0; i < 1500; ++i) drawn.insert(sampler.sample(c.logits, {}, 0, i));
       EXPECT_EQ(drawn, sorted_top_k(c.logits, k, c.banned));
+    }
+  }
+}
+
+// What a device hands to a sampler.
+std::vector<Candidate> greatest_of(const Logits& logits, int64_t usable, int64_t count) {
+  std::vector<Candidate> all;
+  for (int32_t id = 0; id < usable; ++id) all.push_back({id, logits[static_cast<size_t>(id)]});
+  const auto rank = [](const Candidate& c) { return std::isnan(c.logit) ? kInf : c.logit; };
+  std::stable_sort(all.begin(), all.end(),
+                   [&rank](const Candidate& a, const Candidate& b) { return rank(a) > rank(b); });
+  all.resize(static_cast<size_t>(count));
+  return all;
+}
+
+std::vector<SamplingOptions> options_with_few_candidates() {
+  std::vector<SamplingOptions> list;
+  for (const int64_t top_k : {1, 7, 40}) {
+    for (const double top_p : {0.0, 0.5, 0.95, 1.0}) {
+      for (const double min_p : {0.0, 0.05, 0.9}) {
+        for (const double temperature : {0.0, 0.3, 1.0, 1e6}) {
+          SamplingOptions options;
+          options.top_k = top_k;
+          options.top_p = top_p;
+          options.min_p = min_p;
+          options.temperature = temperature;
+          options.seed = 11;
+          list.push_back(options);
+        }
+      }
+    }
+  }
+  return list;
+}
+
+TEST(Sampler, ChoosesFromTheGreatestAloneWhatItChoosesFromAll) {
+  for (const TopKCase& c : top_k_cases()) {
+    SCOPED_TRACE(c.name);
+    for (const SamplingOptions& options : options_with_few_candidates()) {
+      const int64_t usable = 998;  // the last two of the 1000 are padding
+      std::vector<int64_t> banned = c.banned;
+      std::erase_if(banned, [](int64_t id) { return id >= usable; });
+      Sampler from_all(options, usable, banned);
+      Sampler from_few(options, usable, banned);
+      const int64_t needed = from_few.candidates_needed();
+      ASSERT_EQ(needed, (options.temperature == 0 ? 1 : options.top_k) + static_cast<int64_t>(banned.size()));
+      const std::vector<Candidate> few = greatest_of(c.logits, usable, needed);
+      for (uint64_t i = 0; i < 40; ++i) {
+        ASSERT_EQ(from_few.sample(few, 2, i), from_all.sample(c.logits, {}, 2, i))
+            << "top_k " << options.top_k << " top_p " << options.top_p << " min_p " << options.min_p << " temperature "
+            << options.temperature;
+      }
+    }
+  }
+}
+
+TEST(Sampler, ManyRandomRowsGiveTheSameIdsFromTheGreatestAsFromAll) {
+  SamplingOptions options;  // the defaults
+  Sampler from_all(options, 3000, {5, 70});
+  Sampler from_few(options, 3000, {5, 70});
+  Logits logits(3000);
+  for (uint64_t row = 0; row < 300; ++row) {
+    for (size_t id = 0; id < logits.size(); ++id) {
+      // Some rows are coarse, so that logits are equal within and across the greatest.
+      const double value = 12 * philox_uniform(row, 1, id);
+      logits[id] = static_cast<float>(row % 3 == 0 ? std::floor(value) : value);
+    }
+    const std::vector<Candidate> few = greatest_of(logits, 3000, from_few.candidates_needed());
+    ASSERT_EQ(from_few.sample(few, 0, row), from_all.sample(logits, {}, 0, row)) << row;
+  }
+}
+
+TEST(Sampler, NeedsAllLogitsWhereTheGreatestDoNotDecide) {
+  const auto needed = [](const SamplingOptions& options, int64_t usable_vocab) {
+    return Sampler(options, usable_vocab, {0, 1}).candidates_needed();
+  };
+  SamplingOptions options;
+  EXPECT_EQ(needed(options, 1000), 42);
+  EXPECT_EQ(needed(options, 41), 41);
+  EXPECT_EQ(needed(options, 40), 0) << "top_k keeps all";
+  options.top_k = 0;
+  EXPECT_EQ(needed(options, 1000), 0);
+  options.temperature = 0;
+  EXPECT_EQ(needed(options, 1000), 3);
+  options.repeat_penalty = 1.1;
+  EXPECT_EQ(needed(options, 1000), 0);
+  options.repeat_last_n = 0;
+  EXPECT_EQ(needed(options, 1000), 3) << "no id is penalized";
+}
+
+TEST(Sampler, RefusesGreatestLogitsThatAreNoNumbersAsItDoesAmongAll) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const auto error_of = [](const auto& sample) -> std::string {
+    try {
+      (void)sample();
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "none";
+  };
+  const std::vector<Logits> rows = {{0, 1, nan, 2, kInf},
+                                    {0, kInf, 1, nan, 2},
+                                    {nan, kInf, nan, nan, 0},
+                                    Logits(5, -kInf),
+                                    {-kInf, -kInf, 1, -kInf, 2}};
+  for (const double temperature : {0.0, 1.0}) {
+    SamplingOptions options;
+    options.temperature = temperature;
+    options.top_k = 2;
+    Sampler sampler(options, 5, {2, 4});
+    for (const Logits& logits : rows) {
+      const std::vector<Candidate> few = greatest_of(logits, 5, sampler.candidates_needed());
+      const std::string expected = error_of([&] { return sampler.sample(logits, {}, 0, 0); });
+      EXPECT_NE(expected, "none");
+      EXPECT_EQ(error_of([&] { return sampler.sample(few, 0, 0); }), expected);
     }
   }
 }

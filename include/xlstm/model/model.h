@@ -36,6 +36,7 @@ class Model {
 
   [[nodiscard]] const ModelDims& dims() const { return dims_; }
   [[nodiscard]] const Weights& weights() const { return weights_; }
+  [[nodiscard]] DeviceOps& ops() { return *kernels_.ops; }
   [[nodiscard]] int64_t num_blocks() const { return static_cast<int64_t>(weights_.blocks.size()); }
   [[nodiscard]] int64_t chunk_size() const { return kernels_.cell.chunk_size; }
 

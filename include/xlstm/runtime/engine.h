@@ -16,6 +16,7 @@
 #include "xlstm/registry/make_kernels.h"
 #include "xlstm/registry/registry.h"
 #include "xlstm/runtime/memory_estimate.h"
+#include "xlstm/runtime/pass_logits.h"
 #include "xlstm/text/tokenizer.h"
 
 namespace xlstm {
@@ -62,11 +63,11 @@ class Engine {
   [[nodiscard]] State make_state(int64_t slots) const;
   [[nodiscard]] const std::string& state_dtype() const { return state_dtype_; }  // "float32" or "bfloat16"
 
-  // One pass, after serving a request to empty the cache: feeds the ids of a plan and returns its logits
-  // [plan.logit_rows(), V] in host memory, valid until the next call. Grows the workspace where the plan needs it.
-  // Throws Stopped as `on_stop` allows.
-  std::span<const float> forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
-                                 OnStop on_stop = OnStop::kAbandon);
+  // One pass, after serving a request to empty the cache: feeds the ids of a plan and returns the logits of
+  // plan.logit_rows(). A device may still compute when this returns. Who holds on to the logits has them beyond the
+  // next pass, at the price of a copy. Grows the workspace where the plan needs it. Throws Stopped as `on_stop` allows.
+  std::shared_ptr<PassLogits> forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
+                                      OnStop on_stop = OnStop::kAbandon);
 
   // Takes over the scheduling of other settings (cell kernels, chunk_size, heads_per_band, workers, prefill_segment)
   // without loading again. `resolution` is that of `opts` and has this engine's device, dtype, operations and threads.
@@ -83,6 +84,7 @@ class Engine {
                                                  const ModelDims& dims) const;
   void require_memory(const MemoryEstimate& estimate, const RuntimeOpts& opts, const EngineSettings& settings) const;
   void build(const ModelDims& dims, Weights weights, ModelKernels kernels);
+  void release_logits();
 
   Resolution resolution_;
   int64_t prefill_segment_;
@@ -91,7 +93,7 @@ class Engine {
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Model> model_;
   std::unique_ptr<Workspace> workspace_;
-  at::Tensor host_logits_;  // of the last pass; the workspace's own memory on a CPU
+  std::shared_ptr<PassLogits> logits_;  // of the last pass
   std::optional<Tokenizer> tokenizer_;
   std::string fingerprint_;
   int64_t bos_id_ = 0;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace xlstm {
 // Called with the logits [rows, V] of consecutive rows as they are computed; valid during the call.
 using LogitSink = std::function<void(std::span<const float> logits)>;
 
+// Used by the engine's thread while the engine lives.
 class Sequence {
  public:
   explicit Sequence(Engine& engine);
@@ -33,8 +35,16 @@ class Sequence {
   // Every id seen, a pending one included.
   [[nodiscard]] const std::vector<int64_t>& ids() const { return ids_; }
 
-  // Logits [V] after the last id; empty before the first one and while an id is pending.
-  [[nodiscard]] std::span<const float> logits() const { return logits_; }
+  // Logits [V] after the last id; empty before the first one and while an id is pending. Valid until the engine's next
+  // pass; another call after it gives them again.
+  [[nodiscard]] std::span<const float> logits() const;
+
+  // Returns when these logits have been computed: a device may still be at it when feed() returns.
+  void wait() const;
+
+  // The `count` greatest of the first `vocab` of these logits, for a Sampler. Empty where logits() is the way: on a
+  // device that does not find so many, for logits of a state file, and if logits() was called before.
+  [[nodiscard]] std::span<const Candidate> greatest(int64_t vocab, int64_t count) const;
 
   // Back and forth to a state file. `seed` goes along for the sampler of the next run.
   [[nodiscard]] SavedState save(uint64_t seed) const;
@@ -42,11 +52,14 @@ class Sequence {
   [[nodiscard]] StateDims state_dims() const;
 
  private:
+  void forget_logits();
+
   Engine& engine_;
   State state_;
   std::vector<int64_t> ids_;
   size_t fed_ = 0;
-  std::vector<float> logits_;
+  std::shared_ptr<PassLogits> pass_;    // whose last row has the logits, if it was a pass of this object
+  std::vector<float> restored_logits_;  // those of a state file otherwise
   RowPlan plan_;
 };
 

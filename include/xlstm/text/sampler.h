@@ -17,6 +17,12 @@ struct SamplingOptions {
   uint64_t seed = 0;
 };
 
+// One of the greatest logits of a row.
+struct Candidate {
+  int32_t id = 0;
+  float logit = 0;
+};
+
 // Applies, in this order: repeat penalty (Keskar et al. 2019: each id that occurs has a positive logit divided, a
 // negative one multiplied by the penalty, once), top_k, top_p (Holtzman et al. 2020), min_p, temperature; then draws.
 // top_p and min_p see the probabilities of what top_k left, at temperature 1. Of equal logits the lower id counts as
@@ -35,11 +41,21 @@ class Sampler {
   [[nodiscard]] int64_t sample(std::span<const float> logits, std::span<const int64_t> history, uint64_t sequence,
                                uint64_t position);
 
+  // How many of the greatest logits decide alone: top_k, or one at temperature 0, and one more for each banned id. 0:
+  // all are needed (repeat penalty, no top_k).
+  [[nodiscard]] int64_t candidates_needed() const;
+
+  // The id that sample() chooses, and its errors, from the candidates_needed() greatest of the usable logits: greatest
+  // first, lower ids first among equal ones, NaN as +inf.
+  [[nodiscard]] int64_t sample(std::span<const Candidate> greatest, uint64_t sequence, uint64_t position);
+
   [[nodiscard]] const SamplingOptions& options() const { return options_; }
 
  private:
   static constexpr size_t kBlock = 16;
 
+  [[nodiscard]] size_t usable_vocab() const { return scores_.size(); }
+  [[nodiscard]] bool penalizes() const { return options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0; }
   void load_scores(std::span<const float> logits);
   void penalize(std::span<const int64_t> history);
   void find_block_bests();
@@ -47,13 +63,14 @@ class Sampler {
   void start_candidates();
   void sort_candidates(size_t count);
   void keep_top_k();
+  [[nodiscard]] int64_t choose(double best, uint64_t sequence, uint64_t position);
   void keep_top_p(double best);
   void keep_min_p(double best);
   [[nodiscard]] int64_t draw(double best, double uniform);
 
   SamplingOptions options_;
   std::vector<int64_t> banned_;
-  std::vector<double> scores_;       // [usable_vocab] logits after the penalty
+  std::vector<double> scores_;       // [usable_vocab] logits after the penalty; valid for the candidates at least
   std::vector<double> block_bests_;  // greatest score of each kBlock consecutive ids
   std::vector<double> ranked_bests_;
   std::vector<int32_t> candidates_;  // ids that the filters have kept so far

@@ -1,0 +1,49 @@
+#include "src/registry/device_backend.h"
+
+#include <ATen/Context.h>
+
+#include <utility>
+
+#if defined(__APPLE__)
+#include "src/registry/metal_backend.h"
+#endif
+
+namespace xlstm {
+namespace {
+
+DeviceBackend mps_backend() {
+  const bool available = at::hasMPS();
+  DeviceInfo info{"mps", "mps", available,
+                  available ? "Apple GPU" : "no MPS in this build of libtorch or on this machine"};
+#if defined(__APPLE__)
+  return metal_backend(std::move(info), at::kMPS);
+#else
+  return {std::move(info), at::kMPS};
+#endif
+}
+
+DeviceBackend cuda_backend() {
+  const bool available = at::hasCUDA();
+  return {{"cuda:0", "cuda", available,
+           available ? "NVIDIA GPU" : "this build has no CUDA, or the machine has no NVIDIA GPU"},
+          at::kCUDA};
+}
+
+std::vector<DeviceBackend>& backends() {
+  static std::vector<DeviceBackend> list = {mps_backend(), cuda_backend()};
+  return list;
+}
+
+}  // namespace
+
+const std::vector<DeviceBackend>& device_backends() {
+  return backends();
+}
+
+void replace_device_backend(DeviceBackend backend) {
+  for (DeviceBackend& known : backends()) {
+    if (known.info.kind == backend.info.kind) known = std::move(backend);
+  }
+}
+
+}  // namespace xlstm

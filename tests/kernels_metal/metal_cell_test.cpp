@@ -1,0 +1,377 @@
+#include "kernels/metal/metal_cell.h"
+
+#include <ATen/ATen.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/kernels/cell_reference.h"
+#include "tests/kernels/random_tensors.h"
+#include "tests/metal_emulator/emulator.h"
+#include "xlstm/core/errors.h"
+#include "xlstm/core/str.h"
+
+namespace xlstm {
+namespace {
+
+using test::copy_of;
+using test::expect_cell;
+using test::Random;
+using test::same_bits;
+
+// Half a unit in the last of 8 significant bits.
+const double kBfloatRounding = std::ldexp(1.0, -8) * 1.01;
+constexpr int64_t kSlots = 9;
+
+ModelDims cell_dims(int64_t heads, int64_t dk, int64_t dv) {
+  ModelDims dims;
+  dims.vocab_size = 1;
+  dims.embedding_dim = 1;
+  dims.ffn_dim = 1;
+  dims.num_heads = heads;
+  dims.head_dim_qk = dk;
+  dims.head_dim_v = dv;
+  return dims;
+}
+
+// A pass of several sequences: spans in row order, slots scrambled, slot 1 unused.
+std::vector<Span> make_spans(const std::vector<int64_t>& lengths) {
+  const std::vector<int64_t> slots = {4, 0, 5, 2, 3, 7, 8, 6};
+  std::vector<Span> spans;
+  int64_t row = 0;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    spans.push_back({slots.at(i), row, lengths[i]});
+    row += lengths[i];
+  }
+  return spans;
+}
+
+int64_t rows_of(const std::vector<Span>& spans) {
+  return spans.back().first_row + spans.back().rows;
+}
+
+struct Result {
+  Activations act;
+  LayerState state;
+};
+
+using MakeKernel = std::function<std::unique_ptr<CellKernel>(const ModelDims&, std::shared_ptr<metal::Gpu>)>;
+
+MakeKernel chunkwise(int64_t chunk_size, int64_t heads_per_band = 0) {
+  return [=](const ModelDims& dims, std::shared_ptr<metal::Gpu> gpu) {
+    return make_metal_chunkwise(dims, {chunk_size, heads_per_band}, std::move(gpu));
+  };
+}
+
+bool same_result(const Result& a, const Result& b) {
+  return same_bits(a.act.h, b.act.h) && same_bits(a.state.c, b.state.c) && same_bits(a.state.n, b.state.n) &&
+         same_bits(a.state.m, b.state.m);
+}
+
+bool same_span(const Result& a, const Result& b, const Span& span) {
+  return same_bits(a.act.h.narrow(0, span.first_row, span.rows), b.act.h.narrow(0, span.first_row, span.rows)) &&
+         same_bits(a.state.c[span.slot], b.state.c[span.slot]) &&
+         same_bits(a.state.n[span.slot], b.state.n[span.slot]) && same_bits(a.state.m[span.slot], b.state.m[span.slot]);
+}
+
+std::string text(const ModelDims& dims) {
+  return cat("NH ", dims.num_heads, " Dk ", dims.head_dim_qk, " Dv ", dims.head_dim_v);
+}
+
+class MetalCellTest : public testing::Test {
+ protected:
+  static Result random_input(const ModelDims& dims, const std::vector<Span>& spans, uint64_t seed,
+                             at::ScalarType dtype = at::kFloat) {
+    Random random(seed);
+    return {random.activations(dims, rows_of(spans)), random.state(dims, kSlots, dtype)};
+  }
+
+  Result run(const MakeKernel& make, const ModelDims& dims, const Result& input, const std::vector<Span>& spans) {
+    Result result{copy_of(input.act, dims), copy_of(input.state)};
+    make(dims, gpu_)->run({result.act, result.state, spans});
+    return result;
+  }
+
+  // Token t of every span in one call, for all t.
+  Result run_steps(const ModelDims& dims, const Result& input, const std::vector<Span>& spans) {
+    Result result{copy_of(input.act, dims), copy_of(input.state)};
+    const auto kernel = make_metal_step(dims, gpu_);
+    int64_t longest = 0;
+    for (const Span& span : spans) longest = std::max(longest, span.rows);
+    for (int64_t t = 0; t < longest; ++t) {
+      std::vector<Span> tokens;
+      for (const Span& span : spans) {
+        if (t < span.rows) tokens.push_back({span.slot, span.first_row + t, 1});
+      }
+      kernel->run({result.act, result.state, tokens});
+    }
+    return result;
+  }
+
+  // All three families against the reference, from a state that is not zero; steps up to 64 of them, since each takes
+  // its commands. A bfloat16 state is rounded once per chunkwise call and sequence, once per step.
+  void expect_recurrence(const ModelDims& dims, int64_t chunk, const std::vector<int64_t>& lengths,
+                         at::ScalarType dtype) {
+    SCOPED_TRACE(cat(text(dims), " chunk ", chunk, " state ", at::toString(dtype)));
+    const std::vector<Span> spans = make_spans(lengths);
+    const Result input = random_input(dims, spans, seed_++, dtype);
+    const double rounding = dtype == at::kFloat ? 0 : kBfloatRounding;
+    const Result chunked = run(chunkwise(chunk), dims, input, spans);
+    ASSERT_NO_FATAL_FAILURE(expect_cell(dims, chunked.act, input.state, chunked.state, spans, rounding));
+    const Result sequence = run(make_metal_sequence, dims, input, spans);
+    ASSERT_NO_FATAL_FAILURE(expect_cell(dims, sequence.act, input.state, sequence.state, spans, rounding));
+    EXPECT_TRUE(same_bits(sequence.state.c[1], input.state.c[1]) && same_bits(chunked.state.c[1], input.state.c[1]))
+        << "an unused slot was changed";
+    const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
+    if (longest > 64) return;
+    const Result steps = run_steps(dims, input, spans);
+    const double all_roundings = static_cast<double>(longest) * rounding;
+    ASSERT_NO_FATAL_FAILURE(expect_cell(dims, steps.act, input.state, steps.state, spans, all_roundings));
+    EXPECT_TRUE(dtype != at::kFloat || same_result(steps, sequence)) << "steps and sequence differ";
+  }
+
+  std::shared_ptr<metal::Gpu> gpu_ = std::make_shared<metal::Gpu>(at::kCPU);
+  uint64_t seed_ = 1;
+};
+
+TEST_F(MetalCellTest, SmallHeadsFollowTheRecurrenceAtEveryChunkSize) {
+  for (const ModelDims& dims : {cell_dims(1, 1, 1), cell_dims(3, 5, 3), cell_dims(2, 17, 31), cell_dims(2, 32, 64)}) {
+    for (const int64_t chunk : {1, 7, 16, 32, 64, 100, 128}) {
+      const at::ScalarType dtype = seed_ % 2 == 0 ? at::kFloat : at::kBFloat16;
+      expect_recurrence(dims, chunk, {2 * chunk, 0, chunk}, dtype);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_F(MetalCellTest, EveryHeadSizeFollowsTheRecurrence) {
+  // Dk 512 takes two commands for the chunkwise C, 600 takes two of the recurrent kernel and three segments of n; 1100
+  // has two segments of the chunkwise n.
+  for (const ModelDims& dims :
+       {cell_dims(4, 32, 64), cell_dims(2, 64, 64), cell_dims(2, 64, 128), cell_dims(1, 128, 256),
+        cell_dims(1, 512, 40), cell_dims(1, 600, 5), cell_dims(1, 1100, 2)}) {
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      expect_recurrence(dims, 16, {16, 32}, dtype);
+      expect_recurrence(dims, 128, {128}, dtype);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_F(MetalCellTest, TheSevenBillionShapeIsRight) {
+  expect_recurrence(cell_dims(1, 256, 512), 64, {64}, at::kFloat);
+  expect_recurrence(cell_dims(1, 256, 512), 16, {32}, at::kBFloat16);
+}
+
+TEST_F(MetalCellTest, BatchesOfUnequalLengthsGiveTheBitsOfEachSequenceAlone) {
+  const ModelDims dims = cell_dims(2, 17, 40);
+  const std::vector<int64_t> lengths = {5, 0, 33, 1, 66, 7, 8, 19};
+  for (size_t batch = 1; batch <= lengths.size(); ++batch) {
+    SCOPED_TRACE(batch);
+    std::vector<int64_t> rows = {lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(batch)};
+    const auto check = [&](const std::function<Result(const Result&, const std::vector<Span>&)>& run_kernel) {
+      const std::vector<Span> spans = make_spans(rows);
+      const Result input = random_input(dims, spans, 300 + batch);
+      const Result all = run_kernel(input, spans);
+      expect_cell(dims, all.act, input.state, all.state, spans, 0);
+      EXPECT_TRUE(same_span(all, run_kernel(input, {spans.back()}), spans.back()));
+    };
+    check([&](const Result& input, const auto& spans) { return run(make_metal_sequence, dims, input, spans); });
+    check([&](const Result& input, const auto& spans) { return run_steps(dims, input, spans); });
+    check([&](const Result& input, const auto& spans) { return run(chunkwise(1), dims, input, spans); });
+    for (int64_t& length : rows) length = (length + 15) / 16 * 16;
+    check([&](const Result& input, const auto& spans) { return run(chunkwise(16), dims, input, spans); });
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(MetalCellTest, MoreSpansThanFitACommandAreAllRun) {
+  const ModelDims dims = cell_dims(1, 5, 6);
+  std::vector<Span> spans;
+  for (int64_t i = 0; i < 70; ++i) spans.push_back({69 - i, 2 * i, 2});
+  Random random(20);
+  const Result input{random.activations(dims, rows_of(spans)), random.state(dims, 70)};
+  for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(2)}) {
+    const Result result = run(make, dims, input, spans);
+    expect_cell(dims, result.act, input.state, result.state, spans, 0);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(MetalCellTest, APassMayHaveCallsOfAnySize) {
+  const ModelDims dims = cell_dims(2, 9, 10);
+  for (const auto& kernel : {make_metal_sequence(dims, gpu_), make_metal_chunkwise(dims, {4, 0}, gpu_)}) {
+    std::vector<Result> inputs;
+    std::vector<Result> results;
+    std::vector<std::vector<Span>> spans;
+    gpu_->begin_pass();
+    for (const int64_t rows : {8, 72, 4, 20}) {
+      spans.push_back(make_spans({rows, 4}));
+      inputs.push_back(random_input(dims, spans.back(), static_cast<uint64_t>(rows)));
+      results.push_back({copy_of(inputs.back().act, dims), copy_of(inputs.back().state)});
+      kernel->run({results.back().act, results.back().state, spans.back()});
+    }
+    gpu_->end_pass();
+    for (size_t i = 0; i < results.size(); ++i) {
+      expect_cell(dims, results[i].act, inputs[i].state, results[i].state, spans[i], 0);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_F(MetalCellTest, BandsOfHeadsGiveTheBitsOfAllHeadsAtOnce) {
+  const ModelDims dims = cell_dims(5, 17, 33);
+  const std::vector<Span> spans = make_spans({48, 16});
+  const Result input = random_input(dims, spans, 5);
+  const Result all = run(chunkwise(16), dims, input, spans);
+  for (const int64_t band : {1, 2, 5, 9}) {
+    EXPECT_TRUE(same_result(run(chunkwise(16, band), dims, input, spans), all)) << band;
+  }
+}
+
+TEST_F(MetalCellTest, ResultsDoNotDependOnTheOrderOfThreads) {
+  const ModelDims dims = cell_dims(2, 40, 70);
+  const std::vector<Span> spans = make_spans({32, 96});
+  const Result input = random_input(dims, spans, 6);
+  for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(32)}) {
+    const std::string difference = emulator::order_dependence([&] {
+      const Result result = run(make, dims, input, spans);
+      std::string bytes;
+      for (const at::Tensor& tensor : {result.act.h, result.state.c, result.state.n, result.state.m}) {
+        bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+      }
+      return bytes;
+    });
+    EXPECT_EQ(difference, "");
+  }
+}
+
+TEST_F(MetalCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
+  const ModelDims dims = cell_dims(2, 9, 33);
+  const std::vector<Span> spans = make_spans({64, 32});
+  const Result input = random_input(dims, spans, 7, at::kBFloat16);
+  Result wide = input;
+  wide.state.c = input.state.c.to(at::kFloat);
+  wide.state.n = input.state.n.to(at::kFloat);
+  for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(32)}) {
+    // Float32 is kept until a call ends, which so ends on the rounded float32 result.
+    const Result narrow = run(make, dims, input, spans);
+    const Result exact = run(make, dims, wide, spans);
+    EXPECT_TRUE(same_bits(narrow.state.c, exact.state.c.to(at::kBFloat16)));
+    EXPECT_TRUE(same_bits(narrow.state.n, exact.state.n.to(at::kBFloat16)));
+    EXPECT_TRUE(same_bits(narrow.act.h, exact.act.h));
+  }
+}
+
+TEST_F(MetalCellTest, LongTilesKeepTheirPrecision) {
+  const ModelDims dims = cell_dims(1, 8, 20);
+  const std::vector<Span> spans = make_spans({256});
+  Result input = random_input(dims, spans, 3);
+  input.act.gates.narrow(1, dims.num_heads, dims.num_heads).sub_(30.0);  // strong forgetting: large sums of logs
+  const Result chunked = run(chunkwise(256), dims, input, spans);
+  const Result sequence = run(make_metal_sequence, dims, input, spans);
+  expect_cell(dims, chunked.act, input.state, chunked.state, spans, 0);
+  // Sums of logs near -2000 in single precision would be off by 1e-4.
+  EXPECT_LT((chunked.act.h - sequence.act.h).norm().item<double>() / sequence.act.h.norm().item<double>(), 5e-6);
+}
+
+TEST_F(MetalCellTest, AForgetGateShutInsideATileCutsOffWhatCameBefore) {
+  // Tokens behind the cut must see each other at full precision although the sum of logs is huge there.
+  const ModelDims dims = cell_dims(1, 8, 16);
+  const std::vector<Span> spans = make_spans({64});
+  for (const float shut : {-80.0F, -2e4F, -1e9F}) {
+    Result input = random_input(dims, spans, 11);
+    input.act.gates[10][1] = shut;
+    const Result sequence = run(make_metal_sequence, dims, input, spans);
+    const Result chunked = run(chunkwise(64), dims, input, spans);
+    const at::Tensor error = (sequence.act.h - chunked.act.h).abs().max() / sequence.act.h.abs().max();
+    EXPECT_LT(error.item<double>(), 1e-5) << shut;
+  }
+}
+
+TEST_F(MetalCellTest, SaturatedGatesFollowTheRecurrence) {
+  const ModelDims dims = cell_dims(2, 16, 32);
+  const std::vector<Span> spans = make_spans({32, 64});
+  for (const float i_gate : {-80.0F, -15.0F, 15.0F, 80.0F}) {
+    for (const float f_gate : {-80.0F, -15.0F, 15.0F, 80.0F}) {
+      SCOPED_TRACE(cat("i ", i_gate, " f ", f_gate));
+      Result input = random_input(dims, spans, 10);
+      input.act.gates.narrow(1, 0, 2).fill_(i_gate);
+      input.act.gates.narrow(1, 2, 2).fill_(f_gate);
+      for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(32)}) {
+        const Result result = run(make, dims, input, spans);
+        expect_cell(dims, result.act, input.state, result.state, spans, 0);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_F(MetalCellTest, GateExtremesGiveFiniteResults) {
+  const ModelDims dims = cell_dims(2, 16, 33);
+  const float never = -std::numeric_limits<float>::infinity();
+  const std::vector<float> extremes = {-80.0F, 80.0F, -1e4F, 1e4F, -1e30F, 0.0F, -100.0F, never};
+  const auto count = static_cast<int64_t>(extremes.size());
+  const std::vector<Span> spans = make_spans({count * count, count * count});
+  Result input = random_input(dims, spans, 9);
+  for (int64_t row = 0; row < rows_of(spans); ++row) {
+    const int64_t pair = (row * 29) % (count * count);
+    input.act.gates[row].narrow(0, 0, 2).fill_(extremes[static_cast<size_t>(pair / count)]);
+    input.act.gates[row].narrow(0, 2, 2).fill_(extremes[static_cast<size_t>(pair % count)]);
+  }
+  Result shut = input;
+  shut.act = copy_of(input.act, dims);
+  shut.act.gates.fill_(never);
+  for (const Result* gates : {&input, &shut}) {
+    for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(1), chunkwise(16), chunkwise(64)}) {
+      const Result result = run(make, dims, *gates, spans);
+      EXPECT_TRUE(at::isfinite(result.act.h).all().item<bool>());
+      EXPECT_TRUE(at::isfinite(result.state.c).all().item<bool>());
+      EXPECT_TRUE(at::isfinite(result.state.n).all().item<bool>());
+      EXPECT_TRUE(at::isfinite(result.state.m).all().item<bool>());
+    }
+  }
+}
+
+TEST_F(MetalCellTest, BrokenContractsAreReported) {
+  const ModelDims dims = cell_dims(2, 4, 6);
+  Random random(12);
+  Activations act = random.activations(dims, 4);
+  LayerState state = random.state(dims, kSlots);
+  const std::vector<Span> two_rows = {{0, 0, 2}};
+  EXPECT_THROW(make_metal_step(dims, gpu_)->run({act, state, two_rows}), Error);
+  EXPECT_THROW(make_metal_chunkwise(dims, {3, 0}, gpu_)->run({act, state, two_rows}), Error);
+  EXPECT_THROW((void)make_metal_chunkwise(dims, {0, 0}, gpu_), Error);
+  EXPECT_THROW((void)make_metal_chunkwise(dims, {16, -1}, gpu_), Error);
+  EXPECT_NO_THROW(make_metal_chunkwise(dims, {2, 0}, gpu_)->run({act, state, two_rows}));
+  LayerState transposed = random.state(dims, kSlots);
+  transposed.c = transposed.c.transpose(2, 3).contiguous().transpose(2, 3);
+  EXPECT_THROW(make_metal_sequence(dims, gpu_)->run({act, transposed, two_rows}), Error);
+  LayerState half = random.state(dims, kSlots, at::kHalf);
+  EXPECT_THROW(make_metal_sequence(dims, gpu_)->run({act, half, two_rows}), Error);
+}
+
+TEST_F(MetalCellTest, NoSpansAreNoWork) {
+  const ModelDims dims = cell_dims(2, 4, 6);
+  Random random(13);
+  Activations act = random.activations(dims, 4);
+  LayerState state = random.state(dims, kSlots);
+  const LayerState before = copy_of(state);
+  const std::vector<Span> empty = {{3, 2, 0}};
+  make_metal_step(dims, gpu_)->run({act, state, {}});
+  for (const std::vector<Span>& spans : {std::vector<Span>{}, empty}) {
+    make_metal_sequence(dims, gpu_)->run({act, state, spans});
+    make_metal_chunkwise(dims, {16, 0}, gpu_)->run({act, state, spans});
+  }
+  EXPECT_TRUE(same_bits(state.c, before.c) && same_bits(state.n, before.n) && same_bits(state.m, before.m));
+}
+
+}  // namespace
+}  // namespace xlstm
