@@ -9,6 +9,8 @@ cmake_policy(VERSION 3.22)  # a script has no project to take policies from
 function(_expand file text_variable seen_variable)
   file(READ "${ROOT}/${file}" text)
   string(REGEX REPLACE "#pragma once\n" "" text "${text}")
+  # libtorch hands the text to the compiler as ASCII: comments, which may hold other characters, stay behind.
+  string(REGEX REPLACE "[ \t]*//[^\n]*" "" text "${text}")
   set(seen "${${seen_variable}}")
   while(text MATCHES "#include \"([^\"]+)\"\n")
     set(line "${CMAKE_MATCH_0}")
@@ -37,6 +39,9 @@ if(CMAKE_SCRIPT_MODE_FILE)
   foreach(shader IN LISTS SHADERS)
     set(seen "")
     _expand("${shader}" text seen)
+    if(text MATCHES "[^\t\n -~]")
+      message(FATAL_ERROR "${shader}: expected ASCII outside of comments, got \"${CMAKE_MATCH_0}\"")
+    endif()
     string(APPEND entries "    {\"${shader}\", R\"shader(${text})shader\"},\n")
   endforeach()
   file(WRITE "${OUTPUT}" "// Written by cmake/EmbedShaders.cmake.

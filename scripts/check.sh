@@ -2,7 +2,8 @@
 # Checks everything about the sources that needs no build:
 #   ./scripts/check.sh [--no-tidy] [--tidy-all] [--base COMMIT] [--tsan]
 # format (clang-format 14), include directions, files listed in CMake, references in the documents, shell scripts, the
-# Metal shaders' syntax and address spaces (clang), and clang-tidy on the C++ files that differ from COMMIT (the merge base with the upstream branch, else HEAD) or on all.
+# Metal shaders' syntax and address spaces (clang), and clang-tidy on the C++ files that differ from COMMIT (the merge
+# base with the upstream branch, else HEAD) or on all.
 # A tool that is missing skips its check with a line that says so.
 # --tsan also builds what has threads and no libtorch with ThreadSanitizer and runs its tests: the thread pool, the
 # schedulers, the CPU's tiles, the memory guard and the monitor.
@@ -14,6 +15,7 @@ cd "$ROOT"
 tidy=changed
 base=""
 tsan=no
+arguments=("$@")
 while (($# > 0)); do
   case $1 in
     --no-tidy) tidy=none ;;
@@ -28,6 +30,11 @@ while (($# > 0)); do
   esac
   shift
 done
+
+# ThreadSanitizer's programs cannot start at some of the random addresses that Linux places libraries at.
+if [[ $tsan == yes && -z ${XLSTM_FIXED_ADDRESSES:-} ]] && setarch "$(uname -m)" -R true 2>/dev/null; then
+  XLSTM_FIXED_ADDRESSES=1 exec setarch "$(uname -m)" -R "$ROOT/scripts/check.sh" "${arguments[@]}"
+fi
 
 failed=0
 # report NAME STATUS: one line for each check.

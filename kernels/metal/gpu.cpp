@@ -10,6 +10,7 @@
 
 #include "kernels/metal/shaders.h"
 #include "xlstm/core/errors.h"
+#include "xlstm/core/log.h"
 #include "xlstm/core/str.h"
 
 #if defined(__APPLE__)
@@ -49,14 +50,17 @@ class AutoreleasePool {
   AutoreleasePool& operator=(const AutoreleasePool&) = delete;
 };
 
-std::unique_ptr<DynamicMetalShaderLibrary> compile(const Shader& shader) {
-  try {
-    return std::make_unique<DynamicMetalShaderLibrary>(shader.text);
-  } catch (const std::exception& error) {
-    const std::string message = error.what();
-    fail(ExitCode::kDevice, "Metal shader", shader.file, "to be accepted by this system's compiler",
-         message.substr(0, message.find('\n')));
-  }
+// The line of a compiler's message that says what is wrong: warnings may come before it.
+std::string essence(const std::string& message) {
+  const size_t error = message.find("error:");
+  const size_t line = error == std::string::npos ? 0 : message.rfind('\n', error) + 1;  // npos + 1 is 0
+  return message.substr(line, message.find('\n', line) - line);
+}
+
+[[noreturn]] void refuse(const char* what, const std::string& where, const std::exception& error) {
+  log::debug(error.what());
+  fail(ExitCode::kDevice, what, where, "to be accepted by this system; --device cpu runs without a GPU",
+       essence(error.what()));
 }
 
 }  // namespace
@@ -64,9 +68,19 @@ std::unique_ptr<DynamicMetalShaderLibrary> compile(const Shader& shader) {
 Gpu::Gpu(at::Device tensors) : tensors_(tensors) {
   const AutoreleasePool pool;
   for (const Shader& shader : shaders()) {
-    libraries_.push_back(compile(shader));
-    for (const std::string& name : libraries_.back()->getFunctionNames()) {
-      kernels_[name] = libraries_.back()->getCachedKernelFunctionPtr(name);
+    try {
+      libraries_.push_back(std::make_unique<DynamicMetalShaderLibrary>(shader.text));
+      for (const std::string& name : libraries_.back()->getFunctionNames()) {
+        kernels_[name] = libraries_.back()->getCachedKernelFunctionPtr(name);
+      }
+    } catch (const std::exception& error) {
+      refuse("Metal shader", shader.file, error);
+    }
+  }
+  for (const auto& [name, kernel] : kernels_) {
+    if (kernel->getThreadExecutionWidth() != 32) {
+      fail(ExitCode::kDevice, "threads of a simdgroup", cat("Metal kernel ", name),
+           "32; --device cpu runs without a GPU", std::to_string(kernel->getThreadExecutionWidth()));
     }
   }
 }
@@ -81,6 +95,11 @@ Kernel Gpu::kernel(const std::string& name) const {
 
 void Gpu::append(Kernel kernel, const Grid& grid, const void* args, size_t bytes, Buffers buffers) {
   XLSTM_ASSERT(kernel != nullptr && grid.threads % 32 == 0 && grid.threads >= 32);
+  if (static_cast<uint64_t>(grid.threads) > kernel->getMaxThreadsPerThreadgroup()) {
+    fail(ExitCode::kDevice, "threads of a threadgroup", "Metal kernel",
+         cat("at least ", grid.threads, "; --device cpu runs without a GPU"),
+         std::to_string(kernel->getMaxThreadsPerThreadgroup()));
+  }
   if (std::any_of(grid.groups.begin(), grid.groups.end(), [](int64_t n) { return n == 0; })) return;
   commands_.push_back({kernel, grid, args_.size(), bytes, buffers_.size(), buffers.size()});
   args_.resize(args_.size() + bytes);
@@ -95,6 +114,11 @@ void Gpu::append(Kernel kernel, const Grid& grid, const void* args, size_t bytes
 void Gpu::begin_pass() {
   forget();
   in_pass_ = true;
+}
+
+void Gpu::abandon_pass() {
+  forget();
+  in_pass_ = false;
 }
 
 void Gpu::end_pass() {

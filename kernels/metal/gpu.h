@@ -36,8 +36,8 @@ using Buffers = std::initializer_list<std::reference_wrapper<const at::Tensor>>;
 
 class Gpu {
  public:
-  // Compiles all shaders. `tensors`: the device whose tensors the kernels work on. Error kDevice if a shader is not
-  // accepted, with the compiler's first line.
+  // Compiles all shaders. `tensors`: the device whose tensors the kernels work on. Error kDevice if this
+  // system's compiler or GPU refuses one, with what it says.
   explicit Gpu(at::Device tensors);
   ~Gpu();
   Gpu(const Gpu&) = delete;
@@ -45,11 +45,11 @@ class Gpu {
 
   [[nodiscard]] at::Device tensors() const { return tensors_; }
   [[nodiscard]] Kernel kernel(const std::string& name) const;
-  [[nodiscard]] bool has_kernel(const std::string& name) const { return kernels_.contains(name); }
 
   // Appends a command: `args` is the kernel's buffer 0, `buffers` are those from 1 on, at their storage offsets. An
   // absent buffer is passed as any other one; the kernel does not touch it. Commands run one after the other, each
-  // seeing what those before it wrote. A grid without threadgroups is no command.
+  // seeing what those before it wrote. A grid without threadgroups is no command. Error kDevice if the GPU cannot run
+  // so many threads of the kernel together.
   template <class Args>
   void run(Kernel kernel, const Grid& grid, const Args& args, Buffers buffers) {
     static_assert(std::is_trivially_copyable_v<Args> && sizeof(Args) <= kMaxArgBytes && sizeof(Args) % 4 == 0);
@@ -61,6 +61,7 @@ class Gpu {
   // left.
   void begin_pass();
   void end_pass();
+  void abandon_pass();
   // Encodes what is collected and lets the GPU begin. libtorch's own calls may follow in the same pass.
   void flush();
 

@@ -6,29 +6,22 @@
 #include <array>
 #include <cmath>
 #include <initializer_list>
-#include <limits>
 #include <span>
 #include <string>
 #include <utility>
 
 #include "kernels/metal/cell_args.h"
+#include "kernels/metal/ints.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
 
 namespace xlstm {
 namespace {
 
+using metal::blocks_of;
 using metal::Gpu;
 using metal::Kernel;
-
-int to_int(int64_t value) {
-  XLSTM_ASSERT(value >= 0 && value <= std::numeric_limits<int>::max());
-  return static_cast<int>(value);
-}
-
-int64_t blocks_of(int64_t count, int64_t block) {
-  return (count + block - 1) / block;
-}
+using metal::to_int;
 
 // A kernel for either dtype of the state.
 struct StateKernel {

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <array>
-#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "kernels/metal/ints.h"
 #include "kernels/metal/metal_matrix.h"
 #include "kernels/metal/metal_sampling.h"
 #include "kernels/metal/product_args.h"
@@ -41,15 +41,6 @@ int size_index(int64_t rows) {
   return index;
 }
 
-int to_int(int64_t value) {
-  XLSTM_ASSERT(value >= 0 && value <= std::numeric_limits<int>::max());
-  return static_cast<int>(value);
-}
-
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 // `tensor`, or any other in the place of one that a kernel will not touch.
 const at::Tensor& or_else(const at::Tensor& tensor, const at::Tensor& other) {
   return tensor.defined() ? tensor : other;
@@ -79,6 +70,9 @@ struct Output {
 
 class MetalOps : public DeviceOps {
  public:
+  ~MetalOps() override { gpu_->abandon_pass(); }
+  MetalOps(const MetalOps&) = delete;
+  MetalOps& operator=(const MetalOps&) = delete;
   MetalOps(const ModelDims& dims, std::shared_ptr<metal::Gpu> gpu)
       : dims_(dims),
         gpu_(std::move(gpu)),
@@ -127,10 +121,10 @@ class MetalOps : public DeviceOps {
     XLSTM_ASSERT(scratch_.numel() >= rows * dims_.v_dim());
     const Norm& norm = block.multihead_norm;
     shader::HeadNormArgs args{};
-    args.head_dim = to_int(dims_.head_dim_v);
-    args.h_stride = to_int(act.h.stride(0));
-    args.o_stride = to_int(act.o.stride(0));
-    args.y_stride = to_int(dims_.v_dim());
+    args.head_dim = metal::to_int(dims_.head_dim_v);
+    args.h_stride = metal::to_int(act.h.stride(0));
+    args.o_stride = metal::to_int(act.o.stride(0));
+    args.y_stride = metal::to_int(dims_.v_dim());
     args.has_bias = norm.bias.defined() ? 1 : 0;
     args.eps = dims_.norm_eps;
     gpu_->run(gated_head_norm_, Grid{{dims_.num_heads, rows, 1}, shader::kRowThreads}, args,
@@ -170,14 +164,15 @@ class MetalOps : public DeviceOps {
     for (int64_t first = 0; first < count; first += shader::kMostIds) {
       const int64_t rows = std::min<int64_t>(shader::kMostIds, count - first);
       shader::EmbedArgs args{};
-      args.width = to_int(dims_.embedding_dim);
-      args.first_row = to_int(first);
+      args.width = metal::to_int(dims_.embedding_dim);
+      args.first_row = metal::to_int(first);
       for (int64_t i = 0; i < rows; ++i) {
         const int64_t id = ids[static_cast<size_t>(first + i)];
         XLSTM_ASSERT(id >= 0 && id < table.size(0));
         args.ids[i] = static_cast<int>(id);
       }
-      gpu_->run(kernel, Grid{{divide_up(dims_.embedding_dim, shader::kRowThreads), rows, 1}, shader::kRowThreads}, args,
+      gpu_->run(kernel,
+                Grid{{metal::blocks_of(dims_.embedding_dim, shader::kRowThreads), rows, 1}, shader::kRowThreads}, args,
                 {table, out});
     }
   }
@@ -198,8 +193,8 @@ class MetalOps : public DeviceOps {
     XLSTM_ASSERT(x.stride == dims_.embedding_dim && scratch_.numel() >= rows * dims_.embedding_dim);
     if (rows <= kFusedNormRows && !norm.bias.defined()) return {x.values, x.stride, x.first_row, &norm};
     shader::RmsNormArgs args{};
-    args.width = to_int(dims_.embedding_dim);
-    args.first_row = to_int(x.first_row);
+    args.width = metal::to_int(dims_.embedding_dim);
+    args.first_row = metal::to_int(x.first_row);
     args.has_bias = norm.bias.defined() ? 1 : 0;
     args.eps = dims_.norm_eps;
     gpu_->run(rms_norm_, Grid{{rows, 1, 1}, shader::kRowThreads}, args,
@@ -209,16 +204,16 @@ class MetalOps : public DeviceOps {
 
   void multiply(const Input& x, const Linear& w, const Output& y) {
     shader::ProductArgs args{};
-    args.rows = to_int(y.rows);
-    args.first_row = to_int(x.first_row);
-    args.in = to_int(w.in);
-    args.out = to_int(y.gate_up ? w.out / 2 : w.out);
+    args.rows = metal::to_int(y.rows);
+    args.first_row = metal::to_int(x.first_row);
+    args.in = metal::to_int(w.in);
+    args.out = metal::to_int(y.gate_up ? w.out / 2 : w.out);
     args.gate_rows = y.gate_up ? args.out : 0;
-    args.x_stride = to_int(x.stride);
-    args.y_stride = to_int(y.values.stride(0));
-    args.row_words = to_int(w.weight.size(1) * static_cast<int64_t>(w.weight.element_size()) / 4);
+    args.x_stride = metal::to_int(x.stride);
+    args.y_stride = metal::to_int(y.values.stride(0));
+    args.row_words = metal::to_int(w.weight.size(1) * static_cast<int64_t>(w.weight.element_size()) / 4);
     if (is_quantized(w.format)) {
-      args.groups = to_int(w.scale.size(1));
+      args.groups = metal::to_int(w.scale.size(1));
       args.group_step = args.groups > 1 ? static_cast<float>(shader::kColumnPad) / static_cast<float>(w.group) : 0;
     }
     args.has_bias = w.bias.defined() ? 1 : 0;
@@ -233,7 +228,8 @@ class MetalOps : public DeviceOps {
     const at::Tensor& bias = or_else(w.bias, w.weight);
     if (y.rows > kGemvRows) {
       const int64_t outs = int64_t{shader::kGemmOuts} / (y.gate_up ? 2 : 1);
-      const Grid grid{{divide_up(args.out, outs), divide_up(y.rows, shader::kGemmRows), 1}, shader::kProductThreads};
+      const Grid grid{{metal::blocks_of(args.out, outs), metal::blocks_of(y.rows, shader::kGemmRows), 1},
+                      shader::kProductThreads};
       gpu_->run(kernels.gemm, grid, args, {w.weight, scale, zero, bias, x.values, y.values});
       return;
     }
@@ -241,7 +237,7 @@ class MetalOps : public DeviceOps {
     const int64_t block_outs = int64_t{shader::kGemvOuts} / (y.gate_up ? 2 : 1);
     const int64_t outs = block_outs * shader::kProductSimds / args.splits;
     gpu_->run(x.norm != nullptr ? kernels.gemv_norm.at(size) : kernels.gemv.at(size),
-              Grid{{divide_up(args.out, outs), 1, 1}, shader::kProductThreads}, args,
+              Grid{{metal::blocks_of(args.out, outs), 1, 1}, shader::kProductThreads}, args,
               {w.weight, scale, zero, bias, x.values, y.values, x.norm != nullptr ? x.norm->weight : w.weight});
   }
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "kernels/metal/ints.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
 
@@ -25,7 +26,7 @@ void MetalSampling::find_candidates(const at::Tensor& logits, int64_t vocab, con
   XLSTM_ASSERT(count >= 1 && count <= kMaxCandidates && count <= vocab && vocab <= logits.size(1));
   XLSTM_ASSERT(rows <= logits.size(0) && logits.is_contiguous() && candidates.is_contiguous());
   const Kernels& use = count <= few_.run ? few_ : most_;
-  const int64_t blocks = (vocab + kSamplingBlock - 1) / kSamplingBlock;
+  const int64_t blocks = metal::blocks_of(vocab, kSamplingBlock);
   const int64_t keys = rows * blocks * use.run;
   if (!kept_.defined() || kept_.numel() < keys) {
     kept_ = at::empty({keys}, at::TensorOptions().dtype(at::kLong).device(gpu_->tensors()));

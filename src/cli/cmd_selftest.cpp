@@ -4,6 +4,7 @@
 #include "src/cli/setup.h"
 #include "src/cli/watched_run.h"
 #include "xlstm/bench/bench.h"
+#include "xlstm/core/cpu_features.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/paths.h"
 #include "xlstm/core/str.h"
@@ -62,11 +63,10 @@ ExitCode report_selftest(const Arguments& args, SelftestRequest& request) {
   size_t failed = 0;
   for (const SelftestCase& c : cases) failed += c.passed ? 0 : 1;
   if (args.json) {
-    nlohmann::ordered_json report = {{"version", version()},
-                                     {"libtorch", libtorch_version()},
-                                     {"device", request.resolution.device},
-                                     {"model_checked", !request.model.empty()},
-                                     {"failed", failed}};
+    nlohmann::ordered_json report = {
+        {"version", version()},    {"libtorch", libtorch_version()},      {"machine", cpu_name()},
+        {"system", system_name()}, {"device", request.resolution.device}, {"model_checked", !request.model.empty()},
+        {"failed", failed}};
     report["cases"] = nlohmann::ordered_json::array();
     for (const SelftestCase& c : cases) report["cases"].push_back(to_json(c));
     report["speed"] = nlohmann::ordered_json::array();

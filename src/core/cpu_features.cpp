@@ -1,5 +1,7 @@
 #include "xlstm/core/cpu_features.h"
 
+#include <sys/utsname.h>
+
 #include "xlstm/core/str.h"
 #include "xlstm/core/thread_pool.h"
 
@@ -44,6 +46,11 @@ bool has_avx512() {
 
 std::string cpu_name() {
   return cat(model_name(), ", ", available_cores(), " cores");
+}
+
+std::string system_name() {
+  struct utsname name {};
+  return ::uname(&name) == 0 ? cat(name.sysname, ' ', name.release, ' ', name.machine) : "unknown";
 }
 
 bool has_avx512_bf16() {

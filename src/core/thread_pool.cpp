@@ -136,8 +136,8 @@ struct ThreadPool::Shared {
     while (true) {
       for (int spin = spins(seen); spin > 0 && current.load(std::memory_order_acquire) == seen; --spin) cpu_relax();
       if (current.load() == seen) sleep_until_posted(self, seen);
-      if (stopping.load()) return;
       seen = current.load();
+      if (stopping.load()) return;  // set before the last ticket: who sees that one sees this
       if (member >= team_of(seen) || !claim(self, seen)) continue;
       const Slot& slot = slot_of(seen);
       wait_finished(slot.finished_before, seen);
@@ -269,6 +269,7 @@ void ThreadPool::parallel_for(int64_t count, int64_t grain, const std::function<
   grain = std::max<int64_t>(1, grain);
   const int64_t blocks = (count + grain - 1) / grain;
   if (size_ == 1 || blocks == 1) {
+    join();
     body(0, count, 0);
     return;
   }

@@ -2,7 +2,10 @@
 
 #include <ATen/Context.h>
 
+#include <algorithm>
 #include <utility>
+
+#include "xlstm/core/errors.h"
 
 #if defined(__APPLE__)
 #include "src/registry/metal_backend.h"
@@ -41,9 +44,10 @@ const std::vector<DeviceBackend>& device_backends() {
 }
 
 void replace_device_backend(DeviceBackend backend) {
-  for (DeviceBackend& known : backends()) {
-    if (known.info.kind == backend.info.kind) known = std::move(backend);
-  }
+  const auto known = std::find_if(backends().begin(), backends().end(),
+                                  [&](const DeviceBackend& other) { return other.info.kind == backend.info.kind; });
+  XLSTM_ASSERT(known != backends().end());
+  *known = std::move(backend);
 }
 
 }  // namespace xlstm

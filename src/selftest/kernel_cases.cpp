@@ -59,7 +59,7 @@ bool is_oracle(const KernelInfo& info, const std::string& kind) {
 }
 
 at::Tensor host(const at::Tensor& tensor) {
-  return tensor.to(at::kCPU, at::kDouble);
+  return tensor.to(at::kCPU).to(at::kDouble);  // in this order: an Apple GPU has no doubles
 }
 
 // Fills the activations with the inputs of a cell, scaled as in trained models.

@@ -21,7 +21,8 @@ using FloatRow = std::vector<float>;
 
 inline FloatRow float_row(const at::Tensor& matrix, int64_t row) {
   const at::Tensor values = matrix.select(0, row).to(at::kFloat).contiguous();
-  return {values.const_data_ptr<float>(), values.const_data_ptr<float>() + values.numel()};
+  return {static_cast<const float*>(values.const_data_ptr()),
+          static_cast<const float*>(values.const_data_ptr()) + values.numel()};
 }
 
 inline Row row_of(const at::Tensor& matrix, int64_t row) {
@@ -86,7 +87,7 @@ inline void expect_values(const FloatRow& actual, const std::vector<Value>& expe
 }
 
 inline const float* data_or_null(const at::Tensor& tensor) {
-  return tensor.defined() ? tensor.const_data_ptr<float>() : nullptr;
+  return tensor.defined() ? static_cast<const float*>(tensor.const_data_ptr()) : nullptr;
 }
 
 // The norms as the kernels compute them, compared with their formulas: the last bit can decide what an input of a
@@ -94,7 +95,8 @@ inline const float* data_or_null(const at::Tensor& tensor) {
 inline FloatRow rms_norm(const Norm& norm, const FloatRow& x, float eps) {
   const auto count = static_cast<int64_t>(x.size());
   FloatRow out(x.size());
-  cpu::rms_norm({x.data(), norm.weight.const_data_ptr<float>(), data_or_null(norm.bias), count, eps, out.data()});
+  cpu::rms_norm({x.data(), static_cast<const float*>(norm.weight.const_data_ptr()), data_or_null(norm.bias), count, eps,
+                 out.data()});
   const Row weight = vector_of(norm.weight);
   const Row bias = norm.bias.defined() ? vector_of(norm.bias) : Row(x.size(), 0.0);
   double squares = 0;
@@ -111,8 +113,8 @@ inline FloatRow rms_norm(const Norm& norm, const FloatRow& x, float eps) {
 
 inline FloatRow gated_head_norm(const Norm& norm, const FloatRow& h, const FloatRow& o, const ModelDims& dims) {
   FloatRow out(h.size());
-  cpu::gated_head_norm({h.data(), o.data(), norm.weight.const_data_ptr<float>(), data_or_null(norm.bias),
-                        dims.num_heads, dims.head_dim_v, dims.norm_eps, out.data()});
+  cpu::gated_head_norm({h.data(), o.data(), static_cast<const float*>(norm.weight.const_data_ptr()),
+                        data_or_null(norm.bias), dims.num_heads, dims.head_dim_v, dims.norm_eps, out.data()});
   const Row weight = vector_of(norm.weight);
   const Row bias = norm.bias.defined() ? vector_of(norm.bias) : Row(h.size(), 0.0);
   const auto size = static_cast<size_t>(dims.head_dim_v);
