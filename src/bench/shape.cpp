@@ -24,19 +24,20 @@ SyntheticShape make_shape(int64_t embedding, int64_t blocks, int64_t heads, int6
   return {dims, blocks};
 }
 
-int64_t parse_count(const std::string& key, const std::string& text) {
+// `what`: the flag and its key.
+int64_t parse_count(const std::string& what, const std::string& text) {
   int64_t value = 0;
   const char* end = text.data() + text.size();
   const auto [parsed, error] = std::from_chars(text.data(), end, value);
   if (error != std::errc() || parsed != end || value < 1 || value > 1000000) {
-    fail(ExitCode::kUsage, cat("--shape ", key), "command line", "a number from 1 to 1000000", text);
+    fail(ExitCode::kUsage, what, "command line", "a number from 1 to 1000000", text);
   }
   return value;
 }
 
 }  // namespace
 
-SyntheticShape parse_shape(const std::string& text) {
+SyntheticShape parse_shape(const std::string& text, const std::string& flag) {
   if (text == "7b") return make_shape(4096, 32, 8, 50304);
   if (text == "406m") return make_shape(1024, 24, 4, 50304);
   std::map<std::string, int64_t> values = {{"E", 0}, {"blocks", 24}, {"heads", 4}, {"vocab", 50304}};
@@ -47,16 +48,16 @@ SyntheticShape parse_shape(const std::string& text) {
     const size_t equals = part.find('=');
     const auto known = values.find(part.substr(0, equals));
     if (equals == std::string::npos || known == values.end()) {
-      fail(ExitCode::kUsage, "--shape", "command line", kForms, text);
+      fail(ExitCode::kUsage, flag, "command line", kForms, text);
     }
-    known->second = parse_count(known->first, part.substr(equals + 1));
+    known->second = parse_count(cat(flag, ' ', known->first), part.substr(equals + 1));
     begin = end + 1;
   }
   const int64_t embedding = values["E"];
   const int64_t heads = values["heads"];
-  if (embedding == 0) fail(ExitCode::kUsage, "--shape", "command line", kForms, text);
+  if (embedding == 0) fail(ExitCode::kUsage, flag, "command line", kForms, text);
   if (embedding % (2 * heads) != 0) {
-    fail(ExitCode::kUsage, "--shape", "command line", cat("E divisible by twice the ", heads, " heads"), text);
+    fail(ExitCode::kUsage, flag, "command line", cat("E divisible by twice the ", heads, " heads"), text);
   }
   return make_shape(embedding, values["blocks"], heads, values["vocab"]);
 }

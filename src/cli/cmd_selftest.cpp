@@ -53,7 +53,7 @@ std::optional<ModelDims> speed_dims(const Arguments& args, const Resolution& res
   const std::string asked =
       args.selftest.speed.value_or(device_kind(resolution.device) == "cpu" ? "none" : kSpeedShape);
   if (asked == "none") return std::nullopt;
-  return parse_shape(asked).dims;
+  return parse_shape(asked, "--speed").dims;
 }
 
 ExitCode report_selftest(const Arguments& args, SelftestRequest& request) {

@@ -22,8 +22,8 @@ struct SyntheticShape {
 };
 
 // "7b", "406m", or "E=1024,blocks=24,heads=4,vocab=50304" with every key optional but E; qk_dim is E/2, v_dim E, the
-// FFN 2.667·E rounded up to 64. Error kUsage.
-[[nodiscard]] SyntheticShape parse_shape(const std::string& text);
+// FFN 2.667·E rounded up to 64. Error kUsage, naming the flag that the text came from.
+[[nodiscard]] SyntheticShape parse_shape(const std::string& text, const std::string& flag = "--shape");
 
 struct BenchRequest {
   RuntimeOpts opts;                            // of everything that no list below varies
