@@ -191,7 +191,7 @@ std::vector<TopKCase> top_k_cases() {
 
 TEST(Sampler, TopKOverManyBlocksIsThatOfAFullSort) {
   for (const TopKCase& c : top_k_cases()) {
-    for (const size_t k : {1, 2, 15, 16, 40, 62, 63}) {
+    for (const size_t k : std::vector<size_t>{1, 2, 15, 16, 40, 62, 63}) {
       SCOPED_TRACE(c.name + ", k " + std::to_string(k));
       SamplingOptions options = plain();
       options.top_k = static_cast<int64_t>(k);
