@@ -303,7 +303,7 @@ TEST(Generate, AFileSizeLimitIsAnErrorThatLeavesNoFile) {
   const TempDir dir;
   const std::string command = cat("ulimit -f 1; cd '", dir.path().string(), "'; '", executable(),
                                   "' -p x -n 2 --state-save state >out 2>err </dev/null");
-  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 6);
+  EXPECT_EQ(exit_code_of(std::system(command.c_str())), 6);
   EXPECT_THAT(last_line(read_all(dir / "err")), StartsWith("error: "));
   EXPECT_EQ(dir.entries(), 2) << "out and err only";
 }
@@ -324,7 +324,7 @@ TEST(Generate, NeverWritesResultsIntoAnotherFileWhenStandardOutputIsClosed) {
   const std::string state = (dir / "state").string();
   const std::string command =
       cat("'", executable(), "' -p Once -n 4 --state-save '", state, "' >&- 2>'", (dir / "err").string(), "' <&-");
-  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 6);
+  EXPECT_EQ(exit_code_of(std::system(command.c_str())), 6);
   EXPECT_THAT(last_line(read_all(dir / "err")), HasSubstr("standard output"));
   EXPECT_EQ(dir.entries(), 1) << "no state of a run that failed";
 }
@@ -334,7 +334,7 @@ TEST(Generate, ReportsAFullOutputDevice) {
   const TempDir dir;
   const std::string err = (dir / "err").string();
   const std::string command = cat("'", executable(), "' -p Once -n 4 >/dev/full 2>'", err, "' </dev/null");
-  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 6);
+  EXPECT_EQ(exit_code_of(std::system(command.c_str())), 6);
   EXPECT_THAT(last_line(read_all(err)), HasSubstr("standard output"));
 }
 

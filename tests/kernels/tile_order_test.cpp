@@ -85,7 +85,7 @@ TEST_P(TileOrderTest, SchedulersGiveTheBitsOfASerialRun) {
       ThreadPool pool(2);
       for (const auto& make : {make_queued_scheduler, make_actor_scheduler}) {
         for (const int workers : {2, 3 + static_cast<int>(seed % 6)}) {
-          const int64_t band = 1 + (seed + workers) % shape.heads;
+          const int64_t band = 1 + (static_cast<int64_t>(seed) + workers) % shape.heads;
           SCOPED_TRACE(testing::Message()
                        << "heads " << shape.heads << " dk " << shape.dims.dk << " dv " << shape.dims.dv << " chunk "
                        << chunk << " workers " << workers << " band " << band << " spans " << spans.size());

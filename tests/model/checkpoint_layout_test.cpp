@@ -52,7 +52,7 @@ TEST(CheckpointLayout, EveryZooCheckpointResolvesCompletely) {
     EXPECT_THAT(layout.problems, IsEmpty());
     EXPECT_NO_THROW(require_complete(layout, name));
     expect_all_used_once(checkpoint, layout);
-    EXPECT_EQ(layout.config.dtype, checkpoint.config().at("dtype"));
+    EXPECT_EQ(layout.config.dtype, checkpoint.config().at("dtype").get<std::string>());
   }
 }
 

@@ -76,7 +76,7 @@ TEST(RuntimeDir, AFileInItsPlaceIsRefused) {
 TEST(RuntimeDir, AFolderOpenToOthersIsRefused) {
   const test::TempDir dir;
   fs::create_directory(dir / user_folder());
-  for (const mode_t mode : {0770u, 0705u, 0701u}) {
+  for (const mode_t mode : std::vector<mode_t>{0770, 0705, 0701}) {
     ASSERT_EQ(::chmod((dir / user_folder()).c_str(), mode), 0);
     std::string why;
     EXPECT_FALSE(open_publish_directory({"", dir.path().string()}, why));

@@ -112,8 +112,8 @@ TEST(Screen, HasItsRowsAndNeverMoreThanItsColumnsAtAnySize) {
   press_key(asking, 't');
   for (const MonitorState& state : {full, help, asking, MonitorState{}}) {
     for (const bool unicode : {true, false}) {
-      for (const size_t rows : {0, 1, 7, 8, 9, 11, 15, 24, 40, 101}) {
-        for (const size_t columns : {0, 1, 20, 55, 56, 57, 63, 71, 79, 80, 81, 100, 139, 140, 257}) {
+      for (const size_t rows : std::vector<size_t>{0, 1, 7, 8, 9, 11, 15, 24, 40, 101}) {
+        for (const size_t columns : std::vector<size_t>{0, 1, 20, 55, 56, 57, 63, 71, 79, 80, 81, 100, 139, 140, 257}) {
           const std::vector<ScreenLine> screen = draw_screen(state, {rows, columns, unicode});
           ASSERT_EQ(screen.size(), rows);
           for (const ScreenLine& line : screen) {
