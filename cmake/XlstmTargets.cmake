@@ -34,15 +34,6 @@ if(CCACHE_PROGRAM AND NOT CMAKE_CXX_COMPILER_LAUNCHER)
     "$<$<COMPILE_LANG_AND_ID:CXX,Clang,AppleClang>:SHELL:-Xclang -fno-pch-timestamp>")
 endif()
 
-# mold links the executables in a fraction of GNU ld's time.
-if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
-  include(CheckLinkerFlag)
-  check_linker_flag(CXX -fuse-ld=mold XLSTM_HAVE_MOLD)
-  if(XLSTM_HAVE_MOLD)
-    add_link_options(-fuse-ld=mold)
-  endif()
-endif()
-
 # xlstm_library(NAME [TORCH] SOURCES files... [DEPS targets...])
 # TORCH: the sources include libtorch.
 function(xlstm_library name)

@@ -8,7 +8,7 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 TOOLS="cmake ninja python3"
-OPTIONAL_TOOLS="ccache mold"  # they save time; without them the build works too
+OPTIONAL_TOOLS="ccache"  # saves time; without it the build works too
 APT_LIBRARIES="nlohmann-json3-dev libcli11-dev libspdlog-dev libgtest-dev libgmock-dev libpcre2-dev libutf8proc-dev
   libhwy-dev libbenchmark-dev libncurses-dev"
 BREW_LIBRARIES="nlohmann-json cli11 spdlog googletest pcre2 utf8proc highway google-benchmark"

@@ -7,29 +7,14 @@
 
 #include "kernels/cpu/pack_panels.h"
 #include "kernels/cpu/team.h"
+#include "kernels/element_type.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cpu {
 namespace {
 
 constexpr int64_t kMostBlockRows = kRowGrain;
-
-at::ScalarType type_of(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kFloat32: return at::kFloat;
-    case WeightFormat::kBfloat16: return at::kBFloat16;
-    case WeightFormat::kFloat16: return at::kHalf;
-    case WeightFormat::kInt8: return at::kChar;
-    case WeightFormat::kInt4: return at::kByte;
-  }
-  return at::kFloat;
-}
-
-void require(const at::Tensor& tensor, at::ScalarType type, const char* what) {
-  if (tensor.defined() && tensor.scalar_type() == type) return;
-  fail(ExitCode::kDevice, what, "CPU kernels", c10::toString(type),
-       tensor.defined() ? c10::toString(tensor.scalar_type()) : "none");
-}
+constexpr const char* kWhere = "CPU kernels";
 
 int64_t halves_of(RowOrder order) {
   return order == RowOrder::kGateUp ? 2 : 1;
@@ -58,12 +43,12 @@ struct Canonical {
 };
 
 Canonical canonical_tensors(const Linear& linear) {
-  require(linear.weight, type_of(linear.format), "weight dtype");
+  require_type(linear.weight, element_type(linear.format), "weight dtype", kWhere);
   const int64_t columns = linear.format == WeightFormat::kInt4 ? (linear.in + 1) / 2 : linear.in;
   XLSTM_ASSERT(linear.weight.dim() == 2 && linear.weight.size(0) == linear.out && linear.weight.size(1) == columns);
   Canonical out{linear.weight.contiguous(), {}, {}};
   if (!is_quantized(linear.format)) return out;
-  require(linear.scale, at::kHalf, "scale dtype");
+  require_type(linear.scale, at::kHalf, "scale dtype", kWhere);
   XLSTM_ASSERT(linear.group > 0);
   const std::array<int64_t, 2> per_group = {linear.out, (linear.in + linear.group - 1) / linear.group};
   XLSTM_ASSERT(linear.scale.sizes() == at::IntArrayRef(per_group));
@@ -72,7 +57,7 @@ Canonical canonical_tensors(const Linear& linear) {
                                                                                                                  << 16);
   out.scale = linear.scale.contiguous();
   if (linear.format == WeightFormat::kInt4) {
-    require(linear.zero, at::kByte, "zero dtype");
+    require_type(linear.zero, at::kByte, "zero dtype", kWhere);
     XLSTM_ASSERT(linear.zero.sizes() == at::IntArrayRef(per_group));
     out.zero = linear.zero.contiguous();
   }

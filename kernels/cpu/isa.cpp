@@ -1,7 +1,6 @@
 #include "kernels/cpu/isa.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "kernels/cpu/simd_targets.h"
 //
@@ -30,9 +29,11 @@ const std::vector<Isa>& all_isas() {
       if ((mask & target) == 0) continue;
       const std::string name = hwy::TargetName(target);
       const bool vnni = name == "AVX3" && has_avx512_vnni();
-      if (vnni && has_avx512_bf16()) list.push_back({"AVX3_BF16", target, Dots::kBfloat16});
+      const bool bf16 = vnni && has_avx512_bf16();
+      const Isa with_bf16{"AVX3_BF16", target, Dots::kBfloat16};
+      if (bf16 && has_fast_bf16_dot()) list.push_back(with_bf16);
       if (vnni) list.push_back({"AVX3_VNNI", target, Dots::kInt8});
-      if (vnni && has_avx512_bf16() && !has_fast_bf16_dot()) std::swap(list[list.size() - 2], list.back());
+      if (bf16 && !has_fast_bf16_dot()) list.push_back(with_bf16);
       list.push_back({name, target, Dots::kNone});
     }
     return list;

@@ -57,10 +57,16 @@ std::string essence(const std::string& message) {
   return message.substr(line, message.find('\n', line) - line);
 }
 
-[[noreturn]] void refuse(const char* what, const std::string& where, const std::exception& error) {
-  log::debug(error.what());
-  fail(ExitCode::kDevice, what, where, "to be accepted by this system; --device cpu runs without a GPU",
-       essence(error.what()));
+// Calls make(); what the system says against it becomes one line.
+template <class Make>
+auto accepted(const char* what, const std::string& where, const Make& make) {
+  try {
+    return make();
+  } catch (const std::exception& error) {
+    log::debug(error.what());
+    fail(ExitCode::kDevice, what, where, "to be accepted by this system; --device cpu runs without a GPU",
+         essence(error.what()));
+  }
 }
 
 }  // namespace
@@ -68,29 +74,26 @@ std::string essence(const std::string& message) {
 Gpu::Gpu(at::Device tensors) : tensors_(tensors) {
   const AutoreleasePool pool;
   for (const Shader& shader : shaders()) {
-    try {
-      libraries_.push_back(std::make_unique<DynamicMetalShaderLibrary>(shader.text));
-      for (const std::string& name : libraries_.back()->getFunctionNames()) {
-        kernels_[name] = libraries_.back()->getCachedKernelFunctionPtr(name);
-      }
-    } catch (const std::exception& error) {
-      refuse("Metal shader", shader.file, error);
-    }
-  }
-  for (const auto& [name, kernel] : kernels_) {
-    if (kernel->getThreadExecutionWidth() != 32) {
-      fail(ExitCode::kDevice, "threads of a simdgroup", cat("Metal kernel ", name),
-           "32; --device cpu runs without a GPU", std::to_string(kernel->getThreadExecutionWidth()));
-    }
+    libraries_.push_back(accepted("Metal shader", shader.file, [&] {
+      auto library = std::make_unique<DynamicMetalShaderLibrary>(shader.text);
+      for (const std::string& name : library->getFunctionNames()) library_of_[name] = library.get();
+      return library;
+    }));
   }
 }
 
 Gpu::~Gpu() = default;
 
 Kernel Gpu::kernel(const std::string& name) const {
-  const auto found = kernels_.find(name);
-  if (found == kernels_.end()) fail(ExitCode::kInternal, "Metal kernel", "shaders", "a known name", name);
-  return found->second;
+  const auto found = library_of_.find(name);
+  if (found == library_of_.end()) fail(ExitCode::kInternal, "Metal kernel", "shaders", "a known name", name);
+  const AutoreleasePool pool;
+  const Kernel kernel = accepted("Metal kernel", name, [&] { return found->second->getCachedKernelFunctionPtr(name); });
+  if (kernel->getThreadExecutionWidth() != 32) {
+    fail(ExitCode::kDevice, "threads of a simdgroup", cat("Metal kernel ", name), "32; --device cpu runs without a GPU",
+         std::to_string(kernel->getThreadExecutionWidth()));
+  }
+  return kernel;
 }
 
 void Gpu::append(Kernel kernel, const Grid& grid, const void* args, size_t bytes, Buffers buffers) {
@@ -112,7 +115,7 @@ void Gpu::append(Kernel kernel, const Grid& grid, const void* args, size_t bytes
 }
 
 void Gpu::begin_pass() {
-  forget();
+  abandon_pass();
   in_pass_ = true;
 }
 

@@ -36,14 +36,16 @@ using Buffers = std::initializer_list<std::reference_wrapper<const at::Tensor>>;
 
 class Gpu {
  public:
-  // Compiles all shaders. `tensors`: the device whose tensors the kernels work on. Error kDevice if this
-  // system's compiler or GPU refuses one, with what it says.
+  // Compiles all shaders. `tensors`: the device whose tensors the kernels work on. Error kDevice if this system's
+  // compiler refuses one, with what it says.
   explicit Gpu(at::Device tensors);
   ~Gpu();
   Gpu(const Gpu&) = delete;
   Gpu& operator=(const Gpu&) = delete;
 
   [[nodiscard]] at::Device tensors() const { return tensors_; }
+  // Made for this GPU at the first request, which takes a while: not within a pass. Error kDevice if the GPU cannot run
+  // it.
   [[nodiscard]] Kernel kernel(const std::string& name) const;
 
   // Appends a command: `args` is the kernel's buffer 0, `buffers` are those from 1 on, at their storage offsets. An
@@ -57,8 +59,8 @@ class Gpu {
   }
 
   // Within a pass commands are collected and encoded many at a time; outside of one, each at once. Nothing but this
-  // object may use the tensors of a pass before end_pass() or flush(). begin_pass() forgets what an abandoned pass
-  // left.
+  // object may use the tensors of a pass before end_pass() or flush(). A pass that is given up half-way
+  // ends by abandon_pass(), or when the next one begins: what it collected is forgotten.
   void begin_pass();
   void end_pass();
   void abandon_pass();
@@ -82,7 +84,7 @@ class Gpu {
 
   at::Device tensors_;
   std::vector<std::unique_ptr<at::native::mps::DynamicMetalShaderLibrary>> libraries_;
-  std::unordered_map<std::string, Kernel> kernels_;
+  std::unordered_map<std::string, at::native::mps::DynamicMetalShaderLibrary*> library_of_;  // by kernel
   bool in_pass_ = false;
   std::vector<Command> commands_;
   std::vector<std::byte> args_;

@@ -4,43 +4,29 @@
 
 #include <array>
 
+#include "kernels/element_type.h"
+#include "kernels/metal/ints.h"
 #include "kernels/metal/product_args.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm::metal {
 namespace {
 
+constexpr const char* kWhere = "Metal kernels";
 constexpr int64_t kLoadBytes = 16;  // of the widest vector load
-
-at::ScalarType type_of(WeightFormat format) {
-  switch (format) {
-    case WeightFormat::kFloat32: return at::kFloat;
-    case WeightFormat::kBfloat16: return at::kBFloat16;
-    case WeightFormat::kFloat16: return at::kHalf;
-    case WeightFormat::kInt8: return at::kChar;
-    case WeightFormat::kInt4: return at::kByte;
-  }
-  return at::kFloat;
-}
-
-void require(const at::Tensor& tensor, at::ScalarType type, const char* what) {
-  if (tensor.defined() && tensor.scalar_type() == type) return;
-  fail(ExitCode::kDevice, what, "Metal kernels", c10::toString(type),
-       tensor.defined() ? c10::toString(tensor.scalar_type()) : "none");
-}
 
 void check(const Linear& linear) {
   const bool int4 = linear.format == WeightFormat::kInt4;
-  require(linear.weight, type_of(linear.format), "weight dtype");
+  require_type(linear.weight, element_type(linear.format), "weight dtype", kWhere);
   const int64_t columns = int4 ? (linear.in + 1) / 2 : linear.in;
   XLSTM_ASSERT(linear.weight.dim() == 2 && linear.weight.size(0) == linear.out && linear.weight.size(1) == columns);
   if (!is_quantized(linear.format)) return;
-  require(linear.scale, at::kHalf, "scale dtype");
+  require_type(linear.scale, at::kHalf, "scale dtype", kWhere);
   XLSTM_ASSERT(linear.group > 0 && (linear.group % shader::kColumnPad == 0 || linear.group >= linear.in));
-  const std::array<int64_t, 2> per_group = {linear.out, (linear.in + linear.group - 1) / linear.group};
+  const std::array<int64_t, 2> per_group = {linear.out, blocks_of(linear.in, linear.group)};
   XLSTM_ASSERT(linear.scale.sizes() == at::IntArrayRef(per_group));
   if (!int4) return;
-  require(linear.zero, at::kByte, "zero dtype");
+  require_type(linear.zero, at::kByte, "zero dtype", kWhere);
   XLSTM_ASSERT(linear.zero.sizes() == at::IntArrayRef(per_group));
 }
 
@@ -59,7 +45,7 @@ at::Tensor filled_up(const at::Tensor& weight, int64_t columns) {
 
 Linear pack_linear(Linear canonical, at::Device device) {
   check(canonical);
-  const int64_t columns = (canonical.in + shader::kColumnPad - 1) / shader::kColumnPad * shader::kColumnPad;
+  const int64_t columns = blocks_of(canonical.in, shader::kColumnPad) * shader::kColumnPad;
   canonical.weight =
       filled_up(canonical.weight, canonical.format == WeightFormat::kInt4 ? columns / 2 : columns).to(device);
   for (at::Tensor* tensor : {&canonical.bias, &canonical.scale, &canonical.zero}) {

@@ -70,28 +70,19 @@ struct Output {
 
 class MetalOps : public DeviceOps {
  public:
-  ~MetalOps() override { gpu_->abandon_pass(); }
-  MetalOps(const MetalOps&) = delete;
-  MetalOps& operator=(const MetalOps&) = delete;
   MetalOps(const ModelDims& dims, std::shared_ptr<metal::Gpu> gpu)
       : dims_(dims),
         gpu_(std::move(gpu)),
         embed_{gpu_->kernel("embed_float32"), gpu_->kernel("embed_bfloat16"), gpu_->kernel("embed_float16")},
         rms_norm_(gpu_->kernel("rms_norm")),
         gated_head_norm_(gpu_->kernel("gated_head_norm")),
-        sampling_(gpu_) {
-    for (size_t format = 0; format < kFormatNames.size(); ++format) {
-      ProductKernels& kernels = products_[format];
-      for (size_t i = 0; i < kernels.gemv.size(); ++i) {
-        const std::string name = cat("gemv_", kFormatNames[format], "_", 1 << i);
-        kernels.gemv[i] = gpu_->kernel(name);
-        if (i < kernels.gemv_norm.size()) kernels.gemv_norm[i] = gpu_->kernel(name + "_norm");
-      }
-      kernels.gemm = gpu_->kernel(cat("gemm_", kFormatNames[format]));
-    }
-  }
+        sampling_(gpu_) {}
+  ~MetalOps() override { gpu_->abandon_pass(); }
+  MetalOps(const MetalOps&) = delete;
+  MetalOps& operator=(const MetalOps&) = delete;
 
   [[nodiscard]] Linear pack(Linear canonical, RowOrder /*order*/) const override {
+    make_kernels(canonical.format);
     return metal::pack_linear(std::move(canonical), gpu_->tensors());
   }
 
@@ -156,6 +147,18 @@ class MetalOps : public DeviceOps {
   }
 
  private:
+  // Of a format that some matrix has: a kernel takes a while to be made for the GPU.
+  void make_kernels(WeightFormat format) const {
+    ProductKernels& kernels = products_[static_cast<size_t>(format)];
+    if (kernels.gemm != nullptr) return;
+    const char* const name = kFormatNames[static_cast<size_t>(format)];
+    for (size_t i = 0; i < kernels.gemv.size(); ++i) kernels.gemv[i] = gpu_->kernel(cat("gemv_", name, "_", 1 << i));
+    for (size_t i = 0; i < kernels.gemv_norm.size(); ++i) {
+      kernels.gemv_norm[i] = gpu_->kernel(cat("gemv_", name, "_", 1 << i, "_norm"));
+    }
+    kernels.gemm = gpu_->kernel(cat("gemm_", name));
+  }
+
   // out[i] = table[ids[i]], rows of E values.
   void look_up(const at::Tensor& table, std::span<const int64_t> ids, const at::Tensor& out) {
     const Kernel kernel = embed_kernel(table);
@@ -247,7 +250,7 @@ class MetalOps : public DeviceOps {
   Kernel rms_norm_;
   Kernel gated_head_norm_;
   MetalSampling sampling_;
-  std::array<ProductKernels, kFormatNames.size()> products_;  // by WeightFormat
+  mutable std::array<ProductKernels, kFormatNames.size()> products_;  // by WeightFormat, of those packed
   at::Tensor scratch_;  // rows that a norm or a look-up made for the product behind it
 };
 

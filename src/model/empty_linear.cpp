@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "kernels/element_type.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm {
@@ -13,27 +14,20 @@ uint8_t* byte_pointer(const at::Tensor& tensor, int64_t bytes_before) {
 
 }  // namespace
 
-at::ScalarType torch_type(WeightFormat format) {
-  XLSTM_ASSERT(!is_quantized(format));
-  if (format == WeightFormat::kBfloat16) return at::kBFloat16;
-  return format == WeightFormat::kFloat16 ? at::kHalf : at::kFloat;
-}
-
 Linear empty_linear(const MatrixFormat& format, int64_t out, int64_t in) {
   Linear linear;
   linear.out = out;
   linear.in = in;
   linear.format = format.format;
   if (!is_quantized(format.format)) {
-    linear.weight = at::empty({out, in}, torch_type(format.format));
+    linear.weight = at::empty({out, in}, element_type(format.format));
     return linear;
   }
-  const bool int4 = format.format == WeightFormat::kInt4;
   const int64_t groups = groups_per_row(format, in);
   linear.group = effective_group(format, in);
-  linear.weight = at::empty({out, row_bytes(format.format, in)}, int4 ? at::kByte : at::kChar);
+  linear.weight = at::empty({out, row_bytes(format.format, in)}, element_type(format.format));
   linear.scale = at::empty({out, groups}, at::kHalf);
-  if (int4) linear.zero = at::empty({out, groups}, at::kByte);
+  if (format.format == WeightFormat::kInt4) linear.zero = at::empty({out, groups}, at::kByte);
   return linear;
 }
 

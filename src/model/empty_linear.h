@@ -7,8 +7,6 @@
 
 namespace xlstm {
 
-[[nodiscard]] at::ScalarType torch_type(WeightFormat format);  // of a float format
-
 [[nodiscard]] Linear empty_linear(const MatrixFormat& format, int64_t out, int64_t in);
 
 // Rows [first, first + rows) of a quantized canonical matrix.

@@ -1,4 +1,4 @@
-// The float types of weights under all their names. libtorch's are torch_type() of src/model/empty_linear.h.
+// The float types of weights under all their names. libtorch's are element_type() of kernels/element_type.h.
 #pragma once
 
 #include <algorithm>

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/element_type.h"
 #include "src/model/empty_linear.h"
 #include "src/model/float_types.h"
 #include "src/model/row_blocks.h"
@@ -101,7 +102,7 @@ class Loader {
   }
 
   at::Tensor floats(const Parameter& parameter, WeightFormat format) {
-    at::Tensor target = at::empty(parameter.shape, torch_type(format));
+    at::Tensor target = at::empty(parameter.shape, element_type(format));
     fill_floats(parameter, target, format);
     return target;
   }
@@ -222,7 +223,7 @@ class Loader {
 
   // A tensor over the mapped bytes, or over a copy where the file does not align them.
   static at::Tensor wrap(const TensorView& source) {
-    const at::ScalarType type = torch_type(type_of(source).format);
+    const at::ScalarType type = element_type(type_of(source).format);
     const auto address = reinterpret_cast<uintptr_t>(source.bytes.data());
     if (address % c10::elementSize(type) == 0) {
       return at::from_blob(const_cast<std::byte*>(source.bytes.data()), source.shape, type);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/cpu/isa.h"
+#include "tests/kernels/cell_cases.h"
 #include "tests/kernels/cell_reference.h"
 #include "tests/kernels/random_tensors.h"
 #include "xlstm/core/errors.h"
@@ -20,21 +21,14 @@
 namespace xlstm {
 namespace {
 
+using test::cell_dims;
 using test::copy_of;
 using test::expect_cell;
+using test::kCellSlots;
+using test::make_spans;
 using test::Random;
+using test::rows_of;
 using test::same_bits;
-
-ModelDims cell_dims(int64_t heads, int64_t dk, int64_t dv) {
-  ModelDims dims;
-  dims.vocab_size = 1;
-  dims.embedding_dim = 1;
-  dims.ffn_dim = 1;
-  dims.num_heads = heads;
-  dims.head_dim_qk = dk;
-  dims.head_dim_v = dv;
-  return dims;
-}
 
 const std::vector<ModelDims>& cell_shapes() {
   static const std::vector<ModelDims> kShapes = {
@@ -42,23 +36,6 @@ const std::vector<ModelDims>& cell_shapes() {
       cell_dims(4, 32, 64), cell_dims(1, 64, 96), cell_dims(3, 17, 100), cell_dims(1, 128, 256),
   };
   return kShapes;
-}
-
-// A pass of several sequences: spans in row order, slots scrambled, slot 1 unused.
-std::vector<Span> make_spans(const std::vector<int64_t>& lengths) {
-  const std::vector<int64_t> slots = {4, 0, 5, 2, 3, 7, 8, 6};
-  std::vector<Span> spans;
-  int64_t row = 0;
-  for (size_t i = 0; i < lengths.size(); ++i) {
-    spans.push_back({slots.at(i), row, lengths[i]});
-    row += lengths[i];
-  }
-  return spans;
-}
-constexpr int64_t kSlots = 9;
-
-int64_t rows_of(const std::vector<Span>& spans) {
-  return spans.back().first_row + spans.back().rows;
 }
 
 struct Result {
@@ -124,7 +101,7 @@ TEST_P(CpuCellTest, StepSequenceAndChunkwiseFollowTheRecurrence) {
       const std::vector<Span> spans =
           make_spans(large ? std::vector<int64_t>{2 * chunk} : std::vector<int64_t>{chunk, 2 * chunk, 0, chunk});
       Random random(seed++);
-      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
       const int threads = 1 + static_cast<int>(seed % 3);
       const Result sequence = run(make_cpu_sequence, dims, input, spans, threads);
       expect_cell(dims, sequence.act, input.state, sequence.state, spans, 0);
@@ -145,7 +122,7 @@ TEST_P(CpuCellTest, StepsOfMoreHeadsThanAVectorHasLanesFollowTheRecurrence) {
     const std::vector<Span> spans = make_spans({3, 1});
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       Random random(static_cast<uint64_t>(90 + heads));
-      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots, dtype)};
+      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, dtype)};
       const double rounding = dtype == at::kFloat ? 0 : std::ldexp(1.0, -8) * 1.01;
       for (const int threads : {1, 3}) {
         SCOPED_TRACE(cat(text(dims), dtype == at::kFloat ? " float32" : " bfloat16", " threads ", threads));
@@ -168,7 +145,7 @@ TEST_P(CpuCellTest, OddAndLargeHeadsFollowTheRecurrence) {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       SCOPED_TRACE(cat(text(dims), " chunk ", chunk, dtype == at::kFloat ? " float32" : " bfloat16"));
       Random random(seed++);
-      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots, dtype)};
+      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, dtype)};
       const int threads = 1 + static_cast<int>(seed % 4);
       // Half a unit in the last of 8 significant bits, once where the state is carried, else for every token.
       const double rounding = dtype == at::kFloat ? 0 : std::ldexp(1.0, -8) * 1.01;
@@ -189,7 +166,7 @@ TEST_P(CpuCellTest, EveryChunkSizeFollowsTheRecurrence) {
     SCOPED_TRACE(chunk);
     const std::vector<Span> spans = make_spans({chunk, 3 * chunk});
     Random random(static_cast<uint64_t>(200 + chunk));
-    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
     const Result result = run(chunkwise(chunk), dims, input, spans, 2);
     expect_cell(dims, result.act, input.state, result.state, spans, 0);
     if (HasFatalFailure()) return;
@@ -202,7 +179,7 @@ TEST_P(CpuCellTest, BatchesOfUnequalLengthsGiveTheBitsOfEachSequenceAlone) {
   for (size_t batch = 1; batch <= lengths.size(); ++batch) {
     const std::vector<Span> spans = make_spans({lengths.begin(), lengths.begin() + static_cast<std::ptrdiff_t>(batch)});
     Random random(300 + batch);
-    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
     const Result sequence = run(make_cpu_sequence, dims, input, spans, 2);
     const Result steps = run_steps(dims, input, spans, 2);
     expect_cell(dims, sequence.act, input.state, sequence.state, spans, 0);
@@ -225,7 +202,7 @@ TEST_P(CpuCellTest, TheSequenceOfAFewTokensHasTheBitsOfSteps) {
   for (int64_t tokens = 1; tokens < 8; ++tokens) {
     const std::vector<Span> spans = make_spans({tokens, 1});
     Random random(static_cast<uint64_t>(400 + tokens));
-    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
     EXPECT_TRUE(same_result(run_steps(dims, input, spans, 2), run(make_cpu_sequence, dims, input, spans, 3))) << tokens;
   }
 }
@@ -234,7 +211,7 @@ TEST_P(CpuCellTest, TheSevenBillionShapeIsRight) {
   const ModelDims dims = cell_dims(1, 256, 512);
   const std::vector<Span> spans = make_spans({64});
   Random random(2);
-  const Result input{random.activations(dims, 64), random.state(dims, kSlots)};
+  const Result input{random.activations(dims, 64), random.state(dims, kCellSlots)};
   for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(64), chunkwise(16)}) {
     const Result result = run(make, dims, input, spans, 2);
     expect_cell(dims, result.act, input.state, result.state, spans, 0);
@@ -246,7 +223,7 @@ TEST_P(CpuCellTest, LongTilesKeepTheirPrecision) {
   const ModelDims dims = cell_dims(2, 8, 20);
   const std::vector<Span> spans = make_spans({1024});
   Random random(3);
-  Result input{random.activations(dims, 1024), random.state(dims, kSlots)};
+  Result input{random.activations(dims, 1024), random.state(dims, kCellSlots)};
   input.act.gates.narrow(1, dims.num_heads, dims.num_heads).sub_(3.0);  // strong forgetting: large sums of logs
   const Result result = run(chunkwise(1024), dims, input, spans, 2);
   expect_cell(dims, result.act, input.state, result.state, spans, 0);
@@ -260,7 +237,7 @@ TEST_P(CpuCellTest, ResultsDoNotDependOnTheTeam) {
     SCOPED_TRACE(text(dims));
     const std::vector<Span> spans = make_spans({32, 16, 64});
     Random random(4);
-    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
     const Result steps = run_steps(dims, input, spans, 1);
     const Result sequence = run(make_cpu_sequence, dims, input, spans, 1);
     const Result chunked = run(chunkwise(16), dims, input, spans, 1);
@@ -283,7 +260,7 @@ TEST_P(CpuCellTest, TilesInAnyAllowedOrderGiveTheChunkwiseKernelsBits) {
   const ModelDims dims = cell_dims(3, 17, 33);
   const std::vector<Span> spans = make_spans({48, 32});
   Random random(5);
-  const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+  const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
   const Result expected = run(chunkwise(16), dims, input, spans, 2);
 
   Result actual{copy_of(input.act, dims), copy_of(input.state)};
@@ -308,7 +285,7 @@ TEST_P(CpuCellTest, TilesOfUnequalLengthFollowTheRecurrence) {
   const ModelDims dims = cell_dims(2, 16, 24);
   const std::vector<Span> spans = make_spans({111});
   Random random(6);
-  const Result input{random.activations(dims, 111), random.state(dims, kSlots)};
+  const Result input{random.activations(dims, 111), random.state(dims, kCellSlots)};
   Result result{copy_of(input.act, dims), copy_of(input.state)};
   const CellArgs args{result.act, result.state, spans};
   const auto kernel = make_cpu_tile_kernel(dims);
@@ -327,7 +304,7 @@ TEST_P(CpuCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
     SCOPED_TRACE(text(dims));
     const std::vector<Span> spans = make_spans({64, 32});
     Random random(7);
-    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots, at::kBFloat16)};
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, at::kBFloat16)};
     // Half a unit in the last of 8 significant bits per rounding.
     const double rounding = std::ldexp(1.0, -8) * 1.01;
     const Result steps = run_steps(dims, input, spans, 3);
@@ -358,12 +335,12 @@ TEST_P(CpuCellTest, StateMayLieInAnyOrderOfSlotsHeadsAndRows) {
   const ModelDims dims = cell_dims(3, 5, 20);
   const std::vector<Span> spans = make_spans({32, 16});
   Random random(8);
-  const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+  const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
   for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(16)}) {
     const Result expected = run(make, dims, input, spans, 2);
     Result strided{copy_of(input.act, dims), copy_of(input.state)};
     // Physical order [NH, slots, Dk, Dv + 3], and heads before slots in n and m.
-    at::Tensor c = at::full({3, kSlots, 5, 23}, 9.0F, at::kFloat);
+    at::Tensor c = at::full({3, kCellSlots, 5, 23}, 9.0F, at::kFloat);
     strided.state.c = c.narrow(3, 0, 20).permute({1, 0, 2, 3});
     strided.state.c.copy_(input.state.c);
     strided.state.n = input.state.n.permute({1, 0, 2}).contiguous().permute({1, 0, 2});
@@ -381,7 +358,7 @@ TEST_P(CpuCellTest, GateExtremesGiveFiniteResults) {
   const auto count = static_cast<int64_t>(extremes.size());
   const std::vector<Span> spans = make_spans({count * count, count * count});
   Random random(9);
-  Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+  Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
   for (int64_t row = 0; row < rows_of(spans); ++row) {
     const int64_t pair = (row * 29) % (count * count);
     input.act.gates[row].narrow(0, 0, 2).fill_(extremes[static_cast<size_t>(pair / count)]);
@@ -405,7 +382,7 @@ TEST_P(CpuCellTest, SaturatedGatesFollowTheRecurrence) {
     for (const float f_gate : {-15.0F, 15.0F}) {
       SCOPED_TRACE(cat("i ", i_gate, " f ", f_gate));
       Random random(10);
-      Result input{random.activations(dims, rows_of(spans)), random.state(dims, kSlots)};
+      Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots)};
       input.act.gates.narrow(1, 0, 2).fill_(i_gate);
       input.act.gates.narrow(1, 2, 2).fill_(f_gate);
       for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(64)}) {
@@ -422,7 +399,7 @@ TEST_P(CpuCellTest, AForgetGateShutInsideATileCutsOffWhatCameBefore) {
   const ModelDims dims = cell_dims(1, 8, 16);
   const std::vector<Span> spans = make_spans({32});
   Random random(11);
-  Result input{random.activations(dims, 32), random.state(dims, kSlots)};
+  Result input{random.activations(dims, 32), random.state(dims, kCellSlots)};
   input.act.gates[10][1] = -2e4F;
   const Result sequence = run(make_cpu_sequence, dims, input, spans, 1);
   const Result chunked = run(chunkwise(32), dims, input, spans, 1);
@@ -435,16 +412,16 @@ TEST(CpuCellErrors, BrokenContractsAreReported) {
   Random random(12);
   Activations act = random.activations(dims, 4);
   ThreadPool pool(2);
-  LayerState state = random.state(dims, kSlots);
+  LayerState state = random.state(dims, kCellSlots);
   const std::vector<Span> two_rows = {{0, 0, 2}};
   EXPECT_THROW(make_cpu_step(dims, pool)->run({act, state, two_rows}), Error);
   EXPECT_THROW(make_cpu_chunkwise(dims, 3, pool)->run({act, state, two_rows}), Error);
   EXPECT_THROW((void)make_cpu_chunkwise(dims, 0, pool), Error);
   EXPECT_NO_THROW(make_cpu_chunkwise(dims, 2, pool)->run({act, state, two_rows}));
-  LayerState transposed = random.state(dims, kSlots);
+  LayerState transposed = random.state(dims, kCellSlots);
   transposed.c = transposed.c.transpose(2, 3).contiguous().transpose(2, 3);
   EXPECT_THROW(make_cpu_sequence(dims, pool)->run({act, transposed, two_rows}), Error);
-  LayerState half = random.state(dims, kSlots, at::kHalf);
+  LayerState half = random.state(dims, kCellSlots, at::kHalf);
   EXPECT_THROW(make_cpu_sequence(dims, pool)->run({act, half, two_rows}), Error);
 }
 
@@ -452,7 +429,7 @@ TEST(CpuCellErrors, NoSpansAreNoWork) {
   const ModelDims dims = cell_dims(2, 4, 6);
   Random random(13);
   Activations act = random.activations(dims, 4);
-  LayerState state = random.state(dims, kSlots);
+  LayerState state = random.state(dims, kCellSlots);
   const LayerState before = copy_of(state);
   ThreadPool pool(2);
   make_cpu_step(dims, pool)->run({act, state, {}});

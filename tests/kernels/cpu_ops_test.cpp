@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/cpu/isa.h"
+#include "tests/kernels/op_dims.h"
 #include "tests/kernels/ops_reference.h"
 #include "tests/kernels/random_tensors.h"
 #include "tests/support/expect_error.h"
@@ -19,8 +20,10 @@ namespace xlstm {
 namespace {
 
 using test::copy_of;
+using test::dims_of;
 using test::Random;
 using test::same_bits;
+using test::Shape;
 
 using test::expect_values;
 using test::float_row;
@@ -30,23 +33,6 @@ using test::gated_head_norm;
 using test::Multiply;
 using test::rms_norm;
 using test::Value;
-
-struct Shape {
-  int64_t embedding_dim, num_heads, head_dim_qk, head_dim_v, ffn_dim, vocab_size;
-};
-
-ModelDims dims_of(const Shape& shape) {
-  ModelDims dims;
-  dims.vocab_size = shape.vocab_size;
-  dims.embedding_dim = shape.embedding_dim;
-  dims.num_heads = shape.num_heads;
-  dims.head_dim_qk = shape.head_dim_qk;
-  dims.head_dim_v = shape.head_dim_v;
-  dims.ffn_dim = shape.ffn_dim;
-  dims.gate_soft_cap = 15.0F;
-  dims.logit_soft_cap = 30.0F;
-  return dims;
-}
 
 const std::vector<Shape>& shapes() {
   static const std::vector<Shape> kShapes = {

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/kernels/cell_cases.h"
 #include "tests/kernels/cell_reference.h"
 #include "tests/kernels/random_tensors.h"
 #include "tests/metal_emulator/emulator.h"
@@ -21,41 +22,17 @@
 namespace xlstm {
 namespace {
 
+using test::cell_dims;
 using test::copy_of;
 using test::expect_cell;
+using test::kCellSlots;
+using test::make_spans;
 using test::Random;
+using test::rows_of;
 using test::same_bits;
 
 // Half a unit in the last of 8 significant bits.
 const double kBfloatRounding = std::ldexp(1.0, -8) * 1.01;
-constexpr int64_t kSlots = 9;
-
-ModelDims cell_dims(int64_t heads, int64_t dk, int64_t dv) {
-  ModelDims dims;
-  dims.vocab_size = 1;
-  dims.embedding_dim = 1;
-  dims.ffn_dim = 1;
-  dims.num_heads = heads;
-  dims.head_dim_qk = dk;
-  dims.head_dim_v = dv;
-  return dims;
-}
-
-// A pass of several sequences: spans in row order, slots scrambled, slot 1 unused.
-std::vector<Span> make_spans(const std::vector<int64_t>& lengths) {
-  const std::vector<int64_t> slots = {4, 0, 5, 2, 3, 7, 8, 6};
-  std::vector<Span> spans;
-  int64_t row = 0;
-  for (size_t i = 0; i < lengths.size(); ++i) {
-    spans.push_back({slots.at(i), row, lengths[i]});
-    row += lengths[i];
-  }
-  return spans;
-}
-
-int64_t rows_of(const std::vector<Span>& spans) {
-  return spans.back().first_row + spans.back().rows;
-}
 
 struct Result {
   Activations act;
@@ -90,7 +67,7 @@ class MetalCellTest : public testing::Test {
   static Result random_input(const ModelDims& dims, const std::vector<Span>& spans, uint64_t seed,
                              at::ScalarType dtype = at::kFloat) {
     Random random(seed);
-    return {random.activations(dims, rows_of(spans)), random.state(dims, kSlots, dtype)};
+    return {random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, dtype)};
   }
 
   Result run(const MakeKernel& make, const ModelDims& dims, const Result& input, const std::vector<Span>& spans) {
@@ -344,17 +321,17 @@ TEST_F(MetalCellTest, BrokenContractsAreReported) {
   const ModelDims dims = cell_dims(2, 4, 6);
   Random random(12);
   Activations act = random.activations(dims, 4);
-  LayerState state = random.state(dims, kSlots);
+  LayerState state = random.state(dims, kCellSlots);
   const std::vector<Span> two_rows = {{0, 0, 2}};
   EXPECT_THROW(make_metal_step(dims, gpu_)->run({act, state, two_rows}), Error);
   EXPECT_THROW(make_metal_chunkwise(dims, {3, 0}, gpu_)->run({act, state, two_rows}), Error);
   EXPECT_THROW((void)make_metal_chunkwise(dims, {0, 0}, gpu_), Error);
   EXPECT_THROW((void)make_metal_chunkwise(dims, {16, -1}, gpu_), Error);
   EXPECT_NO_THROW(make_metal_chunkwise(dims, {2, 0}, gpu_)->run({act, state, two_rows}));
-  LayerState transposed = random.state(dims, kSlots);
+  LayerState transposed = random.state(dims, kCellSlots);
   transposed.c = transposed.c.transpose(2, 3).contiguous().transpose(2, 3);
   EXPECT_THROW(make_metal_sequence(dims, gpu_)->run({act, transposed, two_rows}), Error);
-  LayerState half = random.state(dims, kSlots, at::kHalf);
+  LayerState half = random.state(dims, kCellSlots, at::kHalf);
   EXPECT_THROW(make_metal_sequence(dims, gpu_)->run({act, half, two_rows}), Error);
 }
 
@@ -362,7 +339,7 @@ TEST_F(MetalCellTest, NoSpansAreNoWork) {
   const ModelDims dims = cell_dims(2, 4, 6);
   Random random(13);
   Activations act = random.activations(dims, 4);
-  LayerState state = random.state(dims, kSlots);
+  LayerState state = random.state(dims, kCellSlots);
   const LayerState before = copy_of(state);
   const std::vector<Span> empty = {{3, 2, 0}};
   make_metal_step(dims, gpu_)->run({act, state, {}});

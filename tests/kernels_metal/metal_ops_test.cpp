@@ -9,6 +9,7 @@
 
 #include "kernels/native/dequantize.h"
 #include "kernels/native/native_ops.h"
+#include "tests/kernels/op_dims.h"
 #include "tests/kernels/random_tensors.h"
 #include "tests/metal_emulator/emulator.h"
 #include "tests/support/expect_error.h"
@@ -18,30 +19,15 @@ namespace xlstm {
 namespace {
 
 using test::copy_of;
+using test::dims_of;
 using test::Format;
 using test::Random;
 using test::same_bits;
+using test::Shape;
 
 std::shared_ptr<metal::Gpu> gpu() {
   static const auto kGpu = std::make_shared<metal::Gpu>(at::kCPU);
   return kGpu;
-}
-
-struct Shape {
-  int64_t embedding_dim, num_heads, head_dim_qk, head_dim_v, ffn_dim, vocab_size;
-};
-
-ModelDims dims_of(const Shape& shape) {
-  ModelDims dims;
-  dims.embedding_dim = shape.embedding_dim;
-  dims.num_heads = shape.num_heads;
-  dims.head_dim_qk = shape.head_dim_qk;
-  dims.head_dim_v = shape.head_dim_v;
-  dims.ffn_dim = shape.ffn_dim;
-  dims.vocab_size = shape.vocab_size;
-  dims.gate_soft_cap = 15;
-  dims.logit_soft_cap = 30;
-  return dims;
 }
 
 constexpr Shape kTiny = {7, 1, 5, 3, 23, 13};

@@ -157,7 +157,7 @@ TEST_F(MetalLimits, ThreadgroupMemoryIsLimited) {
 class MetalChecks : public MetalLimits {
  protected:
   void SetUp() override {
-    if (!has_checks()) GTEST_SKIP() << "built with a sanitizer: the emulator does not check accesses and arithmetic";
+    if (!has_checks()) GTEST_SKIP() << kNotChecked;
   }
 };
 

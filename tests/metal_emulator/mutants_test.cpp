@@ -61,7 +61,7 @@ Case tiled() {
 class MetalMutants : public ::testing::Test {
  protected:
   void SetUp() override {
-    if (!has_checks()) GTEST_SKIP() << "built with a sanitizer: the shaders' accesses are not checked by the emulator";
+    if (!has_checks()) GTEST_SKIP() << kNotChecked;
   }
 };
 

@@ -14,6 +14,10 @@
 
 namespace xlstm::emulator {
 
+// Why a test of faults is skipped where has_checks() is false.
+inline constexpr const char* kNotChecked =
+    "NOT RUN: built with a sanitizer, which takes the place of the emulator's checks";
+
 struct TestGrid {
   std::array<uint64_t, 3> groups{1, 1, 1};
   uint64_t threads = 32;

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/kernels/cell_cases.h"
 #include "tests/kernels/random_tensors.h"
 #include "xlstm/core/stop.h"
 #include "xlstm/core/str.h"
@@ -13,22 +14,12 @@
 namespace xlstm {
 namespace {
 
+using test::cell_dims;
 using test::copy_of;
 using test::Random;
 using test::same_bits;
 
 constexpr int64_t kSlots = 6;
-
-ModelDims cell_dims(int64_t heads, int64_t dk, int64_t dv) {
-  ModelDims dims;
-  dims.vocab_size = 1;
-  dims.embedding_dim = 1;
-  dims.ffn_dim = 1;
-  dims.num_heads = heads;
-  dims.head_dim_qk = dk;
-  dims.head_dim_v = dv;
-  return dims;
-}
 
 // Spans of so many chunks, slots scrambled, slot 1 unused.
 std::vector<Span> make_spans(const std::vector<int64_t>& chunks, int64_t chunk_size) {
