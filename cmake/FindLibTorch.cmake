@@ -1,4 +1,4 @@
-# Finds libtorch's CPU libraries without libtorch's own TorchConfig.cmake, which demands a CUDA toolkit for the PyPI
+# Finds libtorch's libraries without libtorch's own TorchConfig.cmake, which demands a CUDA toolkit for the PyPI
 # wheel even where CUDA is not used.
 #
 # Looks in, in this order:
@@ -8,7 +8,8 @@
 #   3. the wheel that scripts/setup.sh puts into .deps/.
 # The first libtorch found is taken; one that is too old, or that was built with the old C++ ABI, is refused.
 #
-# Defines LibTorch_VERSION, LibTorch_ROOT_DIR and the imported targets LibTorch::c10 and LibTorch::torch_cpu.
+# Defines LibTorch_VERSION, LibTorch_ROOT_DIR and the imported targets LibTorch::c10 and LibTorch::torch_cpu, and
+# LibTorch::torch_cuda where that libtorch has CUDA.
 
 set(XLSTM_LIBTORCH "" CACHE PATH "libtorch folder (with include/ and lib/); empty: search")
 
@@ -59,11 +60,15 @@ endforeach()
 
 unset(LibTorch_TORCH_CPU_LIBRARY)
 unset(LibTorch_C10_LIBRARY)
+unset(LibTorch_TORCH_CUDA_LIBRARY)
+unset(LibTorch_C10_CUDA_LIBRARY)
 unset(LibTorch_VERSION)
 set(_libtorch_hint "run scripts/setup.sh, or name a libtorch >= ${LibTorch_FIND_VERSION} with -DXLSTM_LIBTORCH=DIR")
 if(LibTorch_ROOT_DIR)
   find_library(LibTorch_TORCH_CPU_LIBRARY torch_cpu PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
   find_library(LibTorch_C10_LIBRARY c10 PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
+  find_library(LibTorch_TORCH_CUDA_LIBRARY torch_cuda PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
+  find_library(LibTorch_C10_CUDA_LIBRARY c10_cuda PATHS "${LibTorch_ROOT_DIR}/lib" NO_DEFAULT_PATH NO_CACHE)
   _libtorch_version("${LibTorch_ROOT_DIR}" LibTorch_VERSION)
   # Our other libraries use libstdc++'s new strings; linking with the old ones fails with pages of undefined symbols.
   if(EXISTS "${LibTorch_ROOT_DIR}/share/cmake/Torch/TorchConfig.cmake")
@@ -94,5 +99,15 @@ if(LibTorch_FOUND AND NOT TARGET LibTorch::torch_cpu)
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux")
     # The wheel's libraries find their CUDA runtime through their own RPATH, which the linker does not follow.
     set_property(TARGET LibTorch::torch_cpu APPEND PROPERTY INTERFACE_LINK_OPTIONS -Wl,--allow-shlib-undefined)
+  endif()
+  if(LibTorch_TORCH_CUDA_LIBRARY AND LibTorch_C10_CUDA_LIBRARY)
+    # Needed even though no symbol of it is: CUDA's operators register themselves when it is loaded.
+    add_library(LibTorch::torch_cuda INTERFACE IMPORTED)
+    set_target_properties(LibTorch::torch_cuda PROPERTIES INTERFACE_LINK_LIBRARIES
+      "-Wl,--no-as-needed,${LibTorch_TORCH_CUDA_LIBRARY},${LibTorch_C10_CUDA_LIBRARY},--as-needed;LibTorch::torch_cpu")
+    # A wheel's CUDA libraries lie beside it; what the program itself needs of them are to be the same files.
+    file(GLOB _libtorch_cuda_folders "${LibTorch_ROOT_DIR}/../nvidia/cu[0-9]*/lib")
+    list(TRANSFORM _libtorch_cuda_folders PREPEND -Wl,-rpath,)
+    set_property(TARGET LibTorch::torch_cuda APPEND PROPERTY INTERFACE_LINK_OPTIONS ${_libtorch_cuda_folders})
   endif()
 endif()

@@ -156,7 +156,7 @@ def free_bytes():
         return None
 
 
-def random_model(sizes, dtype):
+def random_model(sizes, dtype, device="cpu"):
     """The model of a shape, its weights of the scale that `bench` gives them."""
     import torch
     from transformers import xLSTMConfig, xLSTMForCausalLM
@@ -169,10 +169,15 @@ def random_model(sizes, dtype):
     with torch.device("meta"):
         model = xLSTMForCausalLM(config)
     needed = sum(weight.numel() for weight in model.parameters()) * dtype.itemsize
-    free = free_bytes()
+    free = free_bytes() if device == "cpu" else torch.cuda.mem_get_info()[0]
     if free is not None and needed > free:
         fail(5, "memory", "weights", f"{needed / 1e6:.0f} MB free", f"{free / 1e6:.0f} MB")
-    model = model.to(dtype).to_empty(device="cpu")
+    return fill_randomly(model.to(dtype).to_empty(device=device))
+
+
+def fill_randomly(model):
+    import torch
+
     torch.manual_seed(1)
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -216,13 +221,13 @@ class Runner:
         self.torch = torch
         self.model = model
         self.batch = batch
-        self.cache = xLSTMCache(model.config, batch, dtype=model.dtype, device="cpu")
+        self.cache = xLSTMCache(model.config, batch, dtype=model.dtype, device=model.device)
         self.ids = torch.Generator().manual_seed(1)
 
     def forward(self, rows):
         torch, model = self.torch, self.model
         with torch.inference_mode():
-            ids = torch.randint(model.config.vocab_size, (self.batch, rows), generator=self.ids)
+            ids = torch.randint(model.config.vocab_size, (self.batch, rows), generator=self.ids).to(model.device)
             hidden = model.backbone(input_ids=ids, cache_params=self.cache, use_cache=True)[0][:, -1:]
             logits = model.lm_head(hidden).float()
             cap = model.config.output_logit_soft_cap

@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include "kernels/cpu/candidates.h"
 #include "kernels/cpu/cpu_matrix.h"
 #include "kernels/cpu/panel_kernels.h"
 #include "kernels/cpu/row_ops.h"
@@ -37,6 +39,9 @@ constexpr int64_t kStreamedRows = 2 * kRowGrain;
 // beside a panel, times a few panels, so that the last tiles leave no thread idle for long.
 constexpr int64_t kTileBytes = 384 << 10;
 constexpr int64_t kTilePanels = 8;
+
+// More are seldom asked for, and all of them are not much slower to look at.
+constexpr int64_t kMaxCandidates = 256;
 
 RowsOf rows_of(const at::Tensor& tensor) {
   XLSTM_ASSERT(tensor.scalar_type() == at::kFloat && tensor.dim() == 2);
@@ -219,6 +224,23 @@ class CpuOps : public DeviceOps {
     pool_.join();
   }
 
+  [[nodiscard]] int64_t max_candidates() const override { return kMaxCandidates; }
+
+  void find_candidates(const at::Tensor& logits, int64_t vocab, at::Tensor& candidates) override {
+    const int64_t count = candidates.size(1);
+    XLSTM_ASSERT(logits.stride(1) == 1 && candidates.is_contiguous() && vocab <= logits.size(1));
+    XLSTM_ASSERT(count >= 1 && count <= vocab && candidates.size(0) <= logits.size(0));
+    const RowsOf rows = rows_of(logits);
+    auto* out = static_cast<int32_t*>(candidates.mutable_data_ptr());
+    for (int64_t row = 0; row < candidates.size(0); ++row) {
+      const cpu::FoundLogit* const found = cpu::find_greatest(rows.row(row), vocab, count, candidate_scratch_);
+      for (int64_t i = 0; i < count; ++i) {
+        *out++ = found[i].id;
+        *out++ = std::bit_cast<int32_t>(found[i].logit);
+      }
+    }
+  }
+
  private:
   struct MemberMemory {
     cpu::Scratch row;       // a row of the input
@@ -322,6 +344,7 @@ class CpuOps : public DeviceOps {
   RegionDealer first_;
   RegionDealer second_;
   Activations held_;  // of a pass that may have jobs going on
+  cpu::CandidateScratch candidate_scratch_;
 };
 
 }  // namespace

@@ -85,6 +85,12 @@ void warn_if_never_steady(const BenchRow& row) {
                 " samples, so the row has their speed but no share of a limit"));
 }
 
+// The type that a cell multiplies in, whatever that of the state is.
+std::string cell_products(const Resolution& resolution) {
+  const bool rounded = device_kind(resolution.device) == "cuda" && resolution.weight_dtype != "float32";
+  return rounded ? "bfloat16" : "float32";
+}
+
 // Rows that differ in their schedule alone.
 struct Measured {
   std::vector<BenchRow> rows;
@@ -207,8 +213,7 @@ class Bench {
           contestants.push_back({tokens, [&runner, setting] { runner.choose(*setting); }, [&runner] { runner.run(); },
                                  static_cast<double>(batch) * cell_flop(dims, tokens / batch, chunk)});
         }
-        // Cells compute in float32 whatever the type of the state.
-        finish(measure_products(std::move(measured.rows), contestants, "float32"));
+        finish(measure_products(std::move(measured.rows), contestants, cell_products(group.front().resolution)));
       }
     }
   }

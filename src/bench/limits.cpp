@@ -88,7 +88,10 @@ class CpuProbes : public LimitProbes {
 class TorchProbes : public LimitProbes {
  public:
   explicit TorchProbes(const std::string& name)
-      : name_(name), device_(torch_device(name)), gemm_(device_), from_(at::ones({kRows, kColumns}, device_)) {
+      : name_(name),
+        device_(torch_device(name)),
+        gemm_(device_),
+        from_(at::ones({device_.is_cuda() ? kRowsOnNvidia : kRows, kColumns}, device_)) {
     to_ = at::empty_like(from_);
   }
 
@@ -113,7 +116,8 @@ class TorchProbes : public LimitProbes {
   std::string prefill_judge(const std::string& weight_dtype) const override { return gemm_.judge_of(weight_dtype); }
 
  private:
-  static constexpr int64_t kRows = 8192;  // 256 MiB
+  static constexpr int64_t kRows = 8192;           // 256 MiB
+  static constexpr int64_t kRowsOnNvidia = 32768;  // 1 GiB: many times the cache
   static constexpr int64_t kColumns = 8192;
 
   template <class Work>

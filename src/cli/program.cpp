@@ -18,6 +18,7 @@
 
 #include "src/cli/arguments.h"
 #include "src/cli/commands.h"
+#include "src/cli/memory_message.h"
 #include "src/cli/setup.h"
 #include "src/cli/signals.h"
 #include "xlstm/core/errors.h"
@@ -55,15 +56,9 @@ ExitCode report(ExitCode code, std::string_view message) {
 
 ExitCode report_torch(const c10::Error& error) {
   const std::string message = error.what_without_backtrace();
-  const bool memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr ||
-                      message.find("can't allocate memory") != std::string::npos;
+  const bool memory = dynamic_cast<const c10::OutOfMemoryError*>(&error) != nullptr || xlstm::is_about_memory(message);
   if (!memory) return report(ExitCode::kInternal, xlstm::cat("libtorch: ", message));
-  // "… you tried to allocate 123 bytes. …"
-  const size_t tried = message.find("you tried to allocate ");
-  const std::string asked =
-      tried == std::string::npos ? "" : message.substr(tried + 4, message.find('.', tried) - tried - 4);
-  return report(ExitCode::kMemory, xlstm::format_error("memory", "libtorch", "room for the tensors of this run",
-                                                       asked.empty() ? "none" : asked));
+  return report(ExitCode::kMemory, xlstm::memory_message(message));
 }
 
 // What a shell reports for a program that SIGPIPE ends.

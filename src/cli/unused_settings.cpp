@@ -28,7 +28,7 @@ UnusedKeys unused_keys(const Resolution& r) {
   } else if (kind != "cpu") {
     unused[cat("on ", r.device)].emplace_back("workers");
   }
-  if (!scheduled || kind != "cuda") unused[cat("on ", r.device)].emplace_back("streams");
+  unused[cat("on ", r.device)].emplace_back("streams");  // all kernels share one queue
   return unused;
 }
 

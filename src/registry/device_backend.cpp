@@ -10,30 +10,37 @@
 #if defined(__APPLE__)
 #include "src/registry/metal_backend.h"
 #endif
+#if defined(XLSTM_HAS_CUDA)
+#include "src/registry/cuda_backend.h"
+#endif
 
 namespace xlstm {
 namespace {
 
-DeviceBackend mps_backend() {
+DeviceBackend mps_devices() {
   const bool available = at::hasMPS();
   DeviceInfo info{"mps", "mps", available,
                   available ? "Apple GPU" : "no MPS in this build of libtorch or on this machine"};
 #if defined(__APPLE__)
   return metal_backend(std::move(info), at::kMPS);
 #else
-  return {std::move(info), at::kMPS};
+  return {{{std::move(info), at::kMPS}}};
 #endif
 }
 
-DeviceBackend cuda_backend() {
+DeviceBackend cuda_devices() {
+#if defined(XLSTM_HAS_CUDA)
+  return cuda_backend(find_nvidia_gpus());
+#else
   const bool available = at::hasCUDA();
-  return {{"cuda:0", "cuda", available,
-           available ? "NVIDIA GPU" : "this build has no CUDA, or the machine has no NVIDIA GPU"},
-          at::kCUDA};
+  return {{{{"cuda:0", "cuda", available,
+             available ? "NVIDIA GPU" : "this build has no CUDA, or the machine has no NVIDIA GPU"},
+            at::Device(at::kCUDA, 0)}}};
+#endif
 }
 
 std::vector<DeviceBackend>& backends() {
-  static std::vector<DeviceBackend> list = {mps_backend(), cuda_backend()};
+  static std::vector<DeviceBackend> list = {mps_devices(), cuda_devices()};
   return list;
 }
 
@@ -45,7 +52,7 @@ const std::vector<DeviceBackend>& device_backends() {
 
 void replace_device_backend(DeviceBackend backend) {
   const auto known = std::find_if(backends().begin(), backends().end(),
-                                  [&](const DeviceBackend& other) { return other.info.kind == backend.info.kind; });
+                                  [&](const DeviceBackend& other) { return other.kind() == backend.kind(); });
   XLSTM_ASSERT(known != backends().end());
   *known = std::move(backend);
 }

@@ -3,6 +3,8 @@
 #include <ATen/Context.h>
 #include <c10/core/CachingDeviceAllocator.h>
 
+#include <algorithm>
+
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
@@ -23,12 +25,15 @@ DeviceSample read_device_memory(const std::string& device) {
     const at::MPSHooksInterface& hooks = at::detail::getMPSHooks();
     memory = {hooks.getCurrentAllocatedMemory(), hooks.getDriverAllocatedMemory(), hooks.getRecommendedMaxMemory()};
   } else if (place.is_cuda()) {
+    at::globalContext().lazyInitDevice(at::kCUDA);  // before the first tensor there is no allocator
     c10::DeviceAllocator* allocator = c10::getDeviceAllocator(at::kCUDA);
     const c10::DeviceIndex index = place.has_index() ? place.index() : c10::DeviceIndex{0};
     const auto stats = allocator->getDeviceStats(index);
     memory.allocated = static_cast<uint64_t>(stats.allocated_bytes[kAll].current);
     memory.driver = static_cast<uint64_t>(stats.reserved_bytes[kAll].current);
-    memory.recommended = allocator->getMemoryInfo(index).second;
+    // What other processes hold is not to be had.
+    const auto [free, total] = allocator->getMemoryInfo(index);
+    memory.recommended = std::min<uint64_t>(total, free + memory.driver);
   }
   return memory;
 }

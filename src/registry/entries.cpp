@@ -11,7 +11,7 @@ namespace xlstm {
 namespace {
 
 RegistryEntry ops(const char* key, const char* device, const char* description,
-                  std::function<std::unique_ptr<DeviceOps>(const KernelRequest&, const at::Device&)> make) {
+                  std::function<std::unique_ptr<DeviceOps>(const KernelRequest&)> make) {
   return {{KernelFamily::kOps, key, device, description}, {}, std::move(make)};
 }
 
@@ -37,9 +37,8 @@ std::vector<RegistryEntry> make_entries() {
   using enum KernelFamily;
   return {
       ops("native", "any", "plain libtorch, float32",
-          [](const KernelRequest& r, const at::Device& device) { return make_native_ops(r.dims, device); }),
-      ops("cpu", "cpu", "SIMD, all threads",
-          [](const KernelRequest& r, const at::Device&) { return make_cpu_ops(r.dims, r.pool); }),
+          [](const KernelRequest& r) { return make_native_ops(r.dims, r.device); }),
+      ops("cpu", "cpu", "SIMD, all threads", [](const KernelRequest& r) { return make_cpu_ops(r.dims, r.pool); }),
 
       cell(kChunkwise, "chunkwise--ray_compiled_steps", "cpu", "an actor with a mailbox for each band of heads",
            scheduled_on_cpu<make_actor_scheduler>),
@@ -69,8 +68,8 @@ std::vector<RegistryEntry> make_entries() {
 const std::vector<RegistryEntry>& registry_entries() {
   static const std::vector<RegistryEntry> entries = [] {
     std::vector<RegistryEntry> all = make_entries();
-    for (const DeviceBackend& device : device_backends()) {
-      all.insert(all.end(), device.entries.begin(), device.entries.end());
+    for (const DeviceBackend& backend : device_backends()) {
+      all.insert(all.end(), backend.entries.begin(), backend.entries.end());
     }
     return all;
   }();

@@ -21,7 +21,7 @@ const RegistryEntry& find_entry(const std::string& key, const std::string& devic
 
 const DeviceBackend* find_backend(const std::string& device) {
   for (const DeviceBackend& backend : device_backends()) {
-    if (backend.info.kind == device_kind(device)) return &backend;
+    if (backend.kind() == device_kind(device)) return &backend;
   }
   return nullptr;
 }
@@ -46,7 +46,7 @@ class AfterFlush : public CellKernel {
 std::unique_ptr<CellKernel> make_cell_kernel(const std::string& key, const std::string& device, const ModelDims& dims,
                                              const KernelSettings& settings, ThreadPool& pool) {
   const RegistryEntry& entry = find_entry(key, device, false);
-  std::unique_ptr<CellKernel> cell = entry.make_cell({dims, settings, pool});
+  std::unique_ptr<CellKernel> cell = entry.make_cell({dims, settings, pool, torch_device(device)});
   const DeviceBackend* const backend = find_backend(device);
   if (entry.info.device != "any" || backend == nullptr || !backend->flush) return cell;
   return std::make_unique<AfterFlush>(std::move(cell), backend->flush);
@@ -55,7 +55,7 @@ std::unique_ptr<CellKernel> make_cell_kernel(const std::string& key, const std::
 std::unique_ptr<DeviceOps> make_ops(const std::string& key, const std::string& device, const ModelDims& dims,
                                     ThreadPool& pool) {
   const KernelSettings unused;
-  return find_entry(key, device, true).make_ops({dims, unused, pool}, torch_device(device));
+  return find_entry(key, device, true).make_ops({dims, unused, pool, torch_device(device)});
 }
 
 CellKernels make_cell_kernels(const Resolution& resolution, const ModelDims& dims, const KernelSettings& settings,
@@ -74,9 +74,12 @@ ModelKernels make_kernels(const Resolution& resolution, const ModelDims& dims, c
 }
 
 at::Device torch_device(const std::string& device) {
-  const DeviceBackend* const backend = find_backend(device);
-  // Only a name says which of several it is.
-  return backend == nullptr || backend->tensors.is_cuda() ? at::Device(device) : backend->tensors;
+  if (const DeviceBackend* const backend = find_backend(device)) {
+    for (const BackendDevice& one : backend->devices) {
+      if (one.info.name == device) return one.tensors;
+    }
+  }
+  return at::Device(device);
 }
 
 at::ScalarType torch_dtype(const std::string& dtype) {

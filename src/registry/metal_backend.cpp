@@ -44,12 +44,12 @@ DeviceBackend metal_backend(DeviceInfo info, at::Device tensors) {
   const auto banded = [gpu](const KernelRequest& r) {
     return make_metal_chunkwise(r.dims, {r.settings.chunk_size, r.settings.heads_per_band}, gpu->get());
   };
-  DeviceBackend backend{std::move(info), tensors};
+  DeviceBackend backend{{{std::move(info), tensors}}};
   backend.flush = [gpu] { gpu->flush(); };
   backend.entries = {
       {{kOps, "metal", kDevice, "Metal kernels, fused"},
        {},
-       [gpu](const KernelRequest& r, const at::Device&) { return make_metal_ops(r.dims, gpu->get()); }},
+       [gpu](const KernelRequest& r) { return make_metal_ops(r.dims, gpu->get()); }},
       cell(kChunkwise, "chunkwise--ray_compiled_steps", "a command for each band of heads, by one thread", banded),
       cell(kChunkwise, "chunkwise--queued_compiled_steps", "a command for each band of heads, by one thread", banded),
       cell(kChunkwise, "chunkwise--native_compiled", "the device's fused kernel: chunkwise--metal", fused),

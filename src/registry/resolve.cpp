@@ -73,25 +73,44 @@ bool has_compiled_kernels(const std::string& kind) {
   });
 }
 
-void require_device(const std::string& device, const std::string& requested) {
-  std::vector<std::string> present;
-  std::string why = "a device that this machine does not have";
+// Of a device that cannot be used: its own reason, or that of the first of its kind where there is none at all.
+std::string why_absent(const std::string& device) {
+  std::string why;
+  bool others = false;
   for (const DeviceInfo& info : list_devices()) {
-    if (info.available && (info.name == device || (info.kind == device && info.name == device + ":0"))) return;
-    if (info.available) present.push_back(info.name);
-    if (info.kind == device_kind(device) && !info.available) why = info.details;
+    if (info.name == device) return info.details;
+    if (info.kind != device_kind(device)) continue;
+    others = others || info.available;
+    if (why.empty()) why = info.details;
   }
-  fail(ExitCode::kDevice, "device", "configuration", cat("one of ", join(present, ", ")),
-       cat(requested, " (", why, ")"));
+  return others || why.empty() ? "a device that this machine does not have" : why;
 }
 
-// libtorch reads these by itself: one would move operations to the CPU unasked, the other give up precision.
-void refuse_mps_environment(const std::string& device) {
-  if (device_kind(device) != "mps") return;
-  for (const char* name : {"PYTORCH_ENABLE_MPS_FALLBACK", "PYTORCH_MPS_FAST_MATH"}) {
-    if (std::getenv(name) != nullptr) {
-      fail(ExitCode::kDevice, name, "environment", "it unset on mps, where it changes results", std::getenv(name));
-    }
+void require_device(const std::string& device, const std::string& requested) {
+  std::vector<std::string> present;
+  for (const DeviceInfo& info : list_devices()) {
+    if (info.available && info.name == device) return;
+    if (info.available) present.push_back(info.name);
+  }
+  fail(ExitCode::kDevice, "device", "configuration", cat("one of ", join(present, ", ")),
+       cat(requested, " (", why_absent(device), ")"));
+}
+
+// libtorch and the device's libraries read these by themselves: the first would move operations to the CPU unasked, the
+// others give up precision.
+void refuse_environment(const std::string& device) {
+  struct Variable {
+    const char* kind;
+    const char* name;
+  };
+  const std::string kind = device_kind(device);
+  for (const Variable& variable :
+       {Variable{"mps", "PYTORCH_ENABLE_MPS_FALLBACK"}, Variable{"mps", "PYTORCH_MPS_FAST_MATH"},
+        Variable{"cuda", "NVIDIA_TF32_OVERRIDE"}, Variable{"cuda", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE"}}) {
+    const char* const value = std::getenv(variable.name);
+    if (kind != variable.kind || value == nullptr) continue;
+    fail(ExitCode::kDevice, variable.name, "environment", cat("it unset on ", kind, ", where it changes results"),
+         value);
   }
 }
 
@@ -145,7 +164,9 @@ std::string why_not(const KernelInfo& kernel, const std::string& kind) {
 
 std::vector<DeviceInfo> list_devices() {
   std::vector<DeviceInfo> devices;
-  for (const DeviceBackend& device : device_backends()) devices.push_back(device.info);
+  for (const DeviceBackend& backend : device_backends()) {
+    for (const BackendDevice& device : backend.devices) devices.push_back(device.info);
+  }
   devices.push_back({"cpu", "cpu", true, cpu_name()});
   return devices;
 }
@@ -163,7 +184,7 @@ Resolution resolve(const RuntimeOpts& opts, const std::string& stored_dtype) {
   Resolution r;
   r.device = pick_device(opts.device);
   require_device(r.device, opts.device);
-  refuse_mps_environment(r.device);
+  refuse_environment(r.device);
   r.weight_dtype = resolve_dtype(opts.dtype, stored_dtype);
   r.ops = resolve_key(KernelFamily::kOps, opts.ops_backend, r.device);
   r.chunkwise = resolve_key(KernelFamily::kChunkwise, opts.chunkwise_backend, r.device);

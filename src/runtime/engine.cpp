@@ -31,7 +31,7 @@ Engine::Engine(const RuntimeOpts& opts, Resolution resolution)
 }
 
 KernelSettings Engine::kernel_settings(const RuntimeOpts& opts) const {
-  return {opts.chunk_size, opts.heads_per_band, resolution_.workers};
+  return {opts.chunk_size, opts.heads_per_band, resolution_.workers, resolution_.weight_dtype};
 }
 
 void Engine::reschedule(const RuntimeOpts& opts, const Resolution& resolution) {

@@ -117,6 +117,16 @@ double cell_tolerance(const Shape& shape) {
   return 16 * kFloat32Epsilon * std::sqrt(static_cast<double>(longest + shape.dims.head_dim_qk));
 }
 
+// A chunkwise kernel that rounds the inputs of its products does so five times on the way to h (q, k, v, scores, C), by
+// 2^-9 of a value at most and independently of each other: less than 2^-8 together, which the head norm enlarges, too.
+const double kRoundedCell = std::ldexp(1, -6);
+
+// The types of weights that a kernel multiplies differently for.
+std::vector<std::string> precisions(const KernelInfo& info) {
+  if (info.family == KernelFamily::kChunkwise && info.device == "cuda") return {"float32", "bfloat16"};
+  return {"float32"};
+}
+
 void check_cell(const KernelInfo& info, const Shape& shape, const Resolution& resolution, ThreadPool& pool,
                 const CaseSink& sink) {
   Shape fitted = shape;
@@ -126,20 +136,24 @@ void check_cell(const KernelInfo& info, const Shape& shape, const Resolution& re
   }
   CellBatch expected(fitted, "cpu");
   expected.run(*make_native_sequence(shape.dims));
-  CellBatch actual(fitted, resolution.device);
-  actual.run(
-      *make_cell_kernel(info.key, resolution.device, shape.dims, {shape.chunk_size, /*heads_per_band=*/2}, pool));
-
-  const double tolerance = cell_tolerance(fitted);
-  sink(compare_tensors(info.key, cat(text_of(fitted), ": h"), normed_h(actual, shape.dims),
-                       normed_h(expected, shape.dims), tolerance));
   const auto memory = [](CellBatch& batch, const at::Tensor& tensor) {
     return host(tensor) * host(batch.state.layer(0).m).exp().view({batch.state.slots(), -1, 1});
   };
   const auto flat_c = [&](CellBatch& batch) { return memory(batch, batch.state.layer(0).c.flatten(2)); };
-  sink(compare_tensors(info.key, cat(text_of(fitted), ": C"), flat_c(actual), flat_c(expected), tolerance));
-  sink(compare_tensors(info.key, cat(text_of(fitted), ": n"), memory(actual, actual.state.layer(0).n),
-                       memory(expected, expected.state.layer(0).n), tolerance));
+  for (const std::string& precision : precisions(info)) {
+    const KernelSettings settings{
+        .chunk_size = shape.chunk_size, .heads_per_band = 2, .workers = 1, .weight_dtype = precision};
+    CellBatch actual(fitted, resolution.device);
+    actual.run(*make_cell_kernel(info.key, resolution.device, shape.dims, settings, pool));
+    const bool rounded = precision != "float32";
+    const double tolerance = cell_tolerance(fitted) + (rounded ? kRoundedCell : 0);
+    const std::string subject = cat(text_of(fitted), rounded ? cat(", ", precision) : "");
+    sink(compare_tensors(info.key, cat(subject, ": h"), normed_h(actual, shape.dims), normed_h(expected, shape.dims),
+                         tolerance));
+    sink(compare_tensors(info.key, cat(subject, ": C"), flat_c(actual), flat_c(expected), tolerance));
+    sink(compare_tensors(info.key, cat(subject, ": n"), memory(actual, actual.state.layer(0).n),
+                         memory(expected, expected.state.layer(0).n), tolerance));
+  }
 }
 
 // The quadratic form knows no initial state: compared with the recurrence from zero.

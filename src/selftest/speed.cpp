@@ -38,7 +38,7 @@ class DecodeStep {
         step_(make_cell_kernel(request.resolution.step, request.resolution.device, dims_, {}, pool)),
         weights_(random_weights({dims_, 1, /*seed=*/5}, *ops_, {weight_formats(dtype), pool, /*progress=*/false})),
         work_(dims_, torch_device(request.resolution.device)),
-        state_(dims_, {1, 1, at::kFloat, torch_device(request.resolution.device)}) {
+        state_(dims_, {kCalls, 1, at::kFloat, torch_device(request.resolution.device)}) {
     work_.reserve(1, 1);
     for (at::Tensor* tensor : {&work_.act.x, &work_.act.qkvo, &work_.act.gates, &work_.act.h, &work_.act.ffn}) {
       tensor->fill_(0.5);
@@ -49,25 +49,27 @@ class DecodeStep {
   void measure(std::vector<SelftestSpeed>& rows) {
     const BlockWeights& block = weights_.blocks.front();
     Activations& act = work_.act;
-    LayerState& state = state_.layer(0);
+    const LayerState& state = state_.layer(0);
     const auto state_bytes = static_cast<double>(2 * (state.c.nbytes() + state.n.nbytes()));
-    add(rows, "mixer_in", bytes_of({block.qkvo, block.gates}), [&] { ops_->mixer_in(block, 1, act); });
-    add(rows, "step", state_bytes, [&] { step_->run({act, state, plan_.spans()}); });
-    add(rows, "mixer_out", bytes_of({block.out_proj}), [&] { ops_->mixer_out(block, 1, act); });
+    add(rows, "mixer_in", bytes_of({block.qkvo, block.gates}), [&](int) { ops_->mixer_in(block, 1, act); });
+    // A pass steps each layer once, and a kernel may rely on it.
+    add(rows, "step", state_bytes, [&](int layer) { step_->run({act, state_.layer(layer), plan_.spans()}); });
+    add(rows, "mixer_out", bytes_of({block.out_proj}), [&](int) { ops_->mixer_out(block, 1, act); });
     add(rows, "feed_forward", bytes_of({block.ffn_gate_up, block.ffn_down}),
-        [&] { ops_->feed_forward(block, 1, act); });
-    add(rows, "head", bytes_of({weights_.head}), [&] { ops_->head(weights_, plan_, act, work_.logits); });
+        [&](int) { ops_->feed_forward(block, 1, act); });
+    add(rows, "head", bytes_of({weights_.head}), [&](int) { ops_->head(weights_, plan_, act, work_.logits); });
   }
 
  private:
-  void add(std::vector<SelftestSpeed>& rows, const char* operation, double bytes, const std::function<void()>& call) {
+  void add(std::vector<SelftestSpeed>& rows, const char* operation, double bytes,
+           const std::function<void(int)>& call) {
     using Clock = std::chrono::steady_clock;
     throw_if_stopped();
     double best = 0;
     for (int sample = 0; sample <= kSamples; ++sample) {  // the first one warms up
       const Clock::time_point begin = Clock::now();
       ops_->begin_pass(plan_);
-      for (int i = 0; i < kCalls; ++i) call();
+      for (int i = 0; i < kCalls; ++i) call(i);
       ops_->end_pass();
       (void)work_.act.x.select(0, 0).select(0, 0).item<float>();  // waits for the device
       const double seconds = std::chrono::duration<double>(Clock::now() - begin).count() / kCalls;

@@ -60,11 +60,9 @@ class FindingOps : public DeviceOps {
 };
 
 const bool device_is_replaced = [] {
-  DeviceBackend backend{{"mps", "mps", true, "a stand-in"}, at::kCPU};
-  backend.entries = {{{KernelFamily::kOps, "metal", "mps", "with candidates"},
-                      {},
-                      [](const KernelRequest& r, const at::Device& device) {
-                        return std::make_unique<FindingOps>(make_native_ops(r.dims, device));
+  DeviceBackend backend{{{{"mps", "mps", true, "a stand-in"}, at::kCPU}}};
+  backend.entries = {{{KernelFamily::kOps, "metal", "mps", "with candidates"}, {}, [](const KernelRequest& r) {
+                        return std::make_unique<FindingOps>(make_native_ops(r.dims, r.device));
                       }}};
   replace_device_backend(std::move(backend));
   return true;

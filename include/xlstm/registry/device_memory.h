@@ -7,7 +7,7 @@
 
 namespace xlstm {
 
-// All 0 for "cpu", whose memory is the process's. Thread-safe.
+// All 0 for "cpu", whose memory is the process's. An NVIDIA GPU recommends what other processes leave. Thread-safe.
 [[nodiscard]] DeviceSample read_device_memory(const std::string& device);
 
 // Gives memory that the allocator holds but no tensor uses back to the driver or, on a CPU, to the system. Only on the

@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <memory>
+#include <string>
 
 #include "kernels/model_dims.h"
 #include "kernels/model_kernels.h"
@@ -16,6 +17,8 @@ struct KernelSettings {
   int64_t chunk_size = 64;
   int64_t heads_per_band = 4;
   int64_t workers = 1;  // threads of the scheduled chunkwise backends, the caller's included
+  // As in Resolution. A cell has no weights, but a device may multiply in the precision that they have.
+  std::string weight_dtype = "float32";
 };
 
 // The cell kernels alone, to change the scheduling of a loaded model.

@@ -1,5 +1,3 @@
-#include "kernels/metal/metal_cell.h"
-
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -10,23 +8,28 @@
 #include <limits>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/kernels/cell_cases.h"
 #include "tests/kernels/cell_reference.h"
 #include "tests/kernels/random_tensors.h"
-#include "tests/metal_emulator/emulator.h"
+#include "tests/kernels_device/device_under_test.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
 
 namespace xlstm {
 namespace {
 
+using test::bytes_of;
 using test::cell_dims;
 using test::copy_of;
+using test::DeviceUnderTest;
 using test::expect_cell;
+using test::from_device;
 using test::kCellSlots;
 using test::make_spans;
+using test::on_device;
 using test::Random;
 using test::rows_of;
 using test::same_bits;
@@ -39,11 +42,15 @@ struct Result {
   LayerState state;
 };
 
-using MakeKernel = std::function<std::unique_ptr<CellKernel>(const ModelDims&, std::shared_ptr<metal::Gpu>)>;
+using MakeKernel = std::function<std::unique_ptr<CellKernel>(DeviceUnderTest&, const ModelDims&)>;
+
+std::unique_ptr<CellKernel> sequence(DeviceUnderTest& device, const ModelDims& dims) {
+  return device.sequence(dims);
+}
 
 MakeKernel chunkwise(int64_t chunk_size, int64_t heads_per_band = 0) {
-  return [=](const ModelDims& dims, std::shared_ptr<metal::Gpu> gpu) {
-    return make_metal_chunkwise(dims, {chunk_size, heads_per_band}, std::move(gpu));
+  return [=](DeviceUnderTest& device, const ModelDims& dims) {
+    return device.chunkwise(dims, chunk_size, heads_per_band);
   };
 }
 
@@ -62,7 +69,7 @@ std::string text(const ModelDims& dims) {
   return cat("NH ", dims.num_heads, " Dk ", dims.head_dim_qk, " Dv ", dims.head_dim_v);
 }
 
-class MetalCellTest : public testing::Test {
+class DeviceCellTest : public testing::Test {
  protected:
   static Result random_input(const ModelDims& dims, const std::vector<Span>& spans, uint64_t seed,
                              at::ScalarType dtype = at::kFloat) {
@@ -71,15 +78,15 @@ class MetalCellTest : public testing::Test {
   }
 
   Result run(const MakeKernel& make, const ModelDims& dims, const Result& input, const std::vector<Span>& spans) {
-    Result result{copy_of(input.act, dims), copy_of(input.state)};
-    make(dims, gpu_)->run({result.act, result.state, spans});
-    return result;
+    Result result = place(input, dims);
+    make(*device_, dims)->run({result.act, result.state, spans});
+    return read(result);
   }
 
   // Token t of every span in one call, for all t.
   Result run_steps(const ModelDims& dims, const Result& input, const std::vector<Span>& spans) {
-    Result result{copy_of(input.act, dims), copy_of(input.state)};
-    const auto kernel = make_metal_step(dims, gpu_);
+    Result result = place(input, dims);
+    const auto kernel = device_->step(dims);
     int64_t longest = 0;
     for (const Span& span : spans) longest = std::max(longest, span.rows);
     for (int64_t t = 0; t < longest; ++t) {
@@ -89,7 +96,21 @@ class MetalCellTest : public testing::Test {
       }
       kernel->run({result.act, result.state, tokens});
     }
-    return result;
+    return read(result);
+  }
+
+  [[nodiscard]] Result place(const Result& input, const ModelDims& dims) const {
+    return {on_device(input.act, dims, *device_), on_device(input.state, *device_)};
+  }
+  static void overwrite(const Result& memory, const Result& input) {
+    memory.act.qkvo.copy_(input.act.qkvo);
+    memory.act.gates.copy_(input.act.gates);
+    memory.state.c.copy_(input.state.c);
+    memory.state.n.copy_(input.state.n);
+    memory.state.m.copy_(input.state.m);
+  }
+  [[nodiscard]] static Result read(const Result& result) {
+    return {from_device(result.act), from_device(result.state)};
   }
 
   // All three families against the reference, from a state that is not zero; steps up to 64 of them, since each takes
@@ -102,23 +123,23 @@ class MetalCellTest : public testing::Test {
     const double rounding = dtype == at::kFloat ? 0 : kBfloatRounding;
     const Result chunked = run(chunkwise(chunk), dims, input, spans);
     ASSERT_NO_FATAL_FAILURE(expect_cell(dims, chunked.act, input.state, chunked.state, spans, rounding));
-    const Result sequence = run(make_metal_sequence, dims, input, spans);
-    ASSERT_NO_FATAL_FAILURE(expect_cell(dims, sequence.act, input.state, sequence.state, spans, rounding));
-    EXPECT_TRUE(same_bits(sequence.state.c[1], input.state.c[1]) && same_bits(chunked.state.c[1], input.state.c[1]))
+    const Result whole = run(sequence, dims, input, spans);
+    ASSERT_NO_FATAL_FAILURE(expect_cell(dims, whole.act, input.state, whole.state, spans, rounding));
+    EXPECT_TRUE(same_bits(whole.state.c[1], input.state.c[1]) && same_bits(chunked.state.c[1], input.state.c[1]))
         << "an unused slot was changed";
     const int64_t longest = *std::max_element(lengths.begin(), lengths.end());
     if (longest > 64) return;
     const Result steps = run_steps(dims, input, spans);
     const double all_roundings = static_cast<double>(longest) * rounding;
     ASSERT_NO_FATAL_FAILURE(expect_cell(dims, steps.act, input.state, steps.state, spans, all_roundings));
-    EXPECT_TRUE(dtype != at::kFloat || same_result(steps, sequence)) << "steps and sequence differ";
+    EXPECT_TRUE(dtype != at::kFloat || same_result(steps, whole)) << "steps and sequence differ";
   }
 
-  std::shared_ptr<metal::Gpu> gpu_ = std::make_shared<metal::Gpu>(at::kCPU);
+  std::unique_ptr<DeviceUnderTest> device_ = test::make_device_under_test();
   uint64_t seed_ = 1;
 };
 
-TEST_F(MetalCellTest, SmallHeadsFollowTheRecurrenceAtEveryChunkSize) {
+TEST_F(DeviceCellTest, SmallHeadsFollowTheRecurrenceAtEveryChunkSize) {
   for (const ModelDims& dims : {cell_dims(1, 1, 1), cell_dims(3, 5, 3), cell_dims(2, 17, 31), cell_dims(2, 32, 64)}) {
     for (const int64_t chunk : {1, 7, 16, 32, 64, 100, 128}) {
       const at::ScalarType dtype = seed_ % 2 == 0 ? at::kFloat : at::kBFloat16;
@@ -128,7 +149,7 @@ TEST_F(MetalCellTest, SmallHeadsFollowTheRecurrenceAtEveryChunkSize) {
   }
 }
 
-TEST_F(MetalCellTest, EveryHeadSizeFollowsTheRecurrence) {
+TEST_F(DeviceCellTest, EveryHeadSizeFollowsTheRecurrence) {
   // Dk 512 takes two commands for the chunkwise C, 600 takes two of the recurrent kernel and three segments of n; 1100
   // has two segments of the chunkwise n.
   for (const ModelDims& dims :
@@ -142,12 +163,12 @@ TEST_F(MetalCellTest, EveryHeadSizeFollowsTheRecurrence) {
   }
 }
 
-TEST_F(MetalCellTest, TheSevenBillionShapeIsRight) {
+TEST_F(DeviceCellTest, TheSevenBillionShapeIsRight) {
   expect_recurrence(cell_dims(1, 256, 512), 64, {64}, at::kFloat);
   expect_recurrence(cell_dims(1, 256, 512), 16, {32}, at::kBFloat16);
 }
 
-TEST_F(MetalCellTest, BatchesOfUnequalLengthsGiveTheBitsOfEachSequenceAlone) {
+TEST_F(DeviceCellTest, BatchesOfUnequalLengthsGiveTheBitsOfEachSequenceAlone) {
   const ModelDims dims = cell_dims(2, 17, 40);
   const std::vector<int64_t> lengths = {5, 0, 33, 1, 66, 7, 8, 19};
   for (size_t batch = 1; batch <= lengths.size(); ++batch) {
@@ -160,7 +181,7 @@ TEST_F(MetalCellTest, BatchesOfUnequalLengthsGiveTheBitsOfEachSequenceAlone) {
       expect_cell(dims, all.act, input.state, all.state, spans, 0);
       EXPECT_TRUE(same_span(all, run_kernel(input, {spans.back()}), spans.back()));
     };
-    check([&](const Result& input, const auto& spans) { return run(make_metal_sequence, dims, input, spans); });
+    check([&](const Result& input, const auto& spans) { return run(sequence, dims, input, spans); });
     check([&](const Result& input, const auto& spans) { return run_steps(dims, input, spans); });
     check([&](const Result& input, const auto& spans) { return run(chunkwise(1), dims, input, spans); });
     for (int64_t& length : rows) length = (length + 15) / 16 * 16;
@@ -169,41 +190,74 @@ TEST_F(MetalCellTest, BatchesOfUnequalLengthsGiveTheBitsOfEachSequenceAlone) {
   }
 }
 
-TEST_F(MetalCellTest, MoreSpansThanFitACommandAreAllRun) {
+TEST_F(DeviceCellTest, MoreSpansThanFitACommandAreAllRun) {
   const ModelDims dims = cell_dims(1, 5, 6);
   std::vector<Span> spans;
   for (int64_t i = 0; i < 70; ++i) spans.push_back({69 - i, 2 * i, 2});
   Random random(20);
   const Result input{random.activations(dims, rows_of(spans)), random.state(dims, 70)};
-  for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(2)}) {
+  for (const MakeKernel& make : {MakeKernel(sequence), chunkwise(2)}) {
     const Result result = run(make, dims, input, spans);
     expect_cell(dims, result.act, input.state, result.state, spans, 0);
     if (HasFatalFailure()) return;
   }
 }
 
-TEST_F(MetalCellTest, APassMayHaveCallsOfAnySize) {
+TEST_F(DeviceCellTest, APassMayHaveCallsOfAnySize) {
   const ModelDims dims = cell_dims(2, 9, 10);
-  for (const auto& kernel : {make_metal_sequence(dims, gpu_), make_metal_chunkwise(dims, {4, 0}, gpu_)}) {
+  for (const MakeKernel& make : {MakeKernel(sequence), chunkwise(4)}) {
+    const auto kernel = make(*device_, dims);
     std::vector<Result> inputs;
     std::vector<Result> results;
     std::vector<std::vector<Span>> spans;
-    gpu_->begin_pass();
     for (const int64_t rows : {8, 72, 4, 20}) {
       spans.push_back(make_spans({rows, 4}));
       inputs.push_back(random_input(dims, spans.back(), static_cast<uint64_t>(rows)));
-      results.push_back({copy_of(inputs.back().act, dims), copy_of(inputs.back().state)});
-      kernel->run({results.back().act, results.back().state, spans.back()});
+      results.push_back(place(inputs.back(), dims));
     }
-    gpu_->end_pass();
+    device_->begin_pass();
+    for (size_t i = 0; i < results.size(); ++i) kernel->run({results[i].act, results[i].state, spans[i]});
+    device_->end_pass();
     for (size_t i = 0; i < results.size(); ++i) {
-      expect_cell(dims, results[i].act, inputs[i].state, results[i].state, spans[i], 0);
+      const Result result = read(results[i]);
+      expect_cell(dims, result.act, inputs[i].state, result.state, spans[i], 0);
       if (HasFatalFailure()) return;
     }
   }
 }
 
-TEST_F(MetalCellTest, BandsOfHeadsGiveTheBitsOfAllHeadsAtOnce) {
+// With other values in the same memory, so that what an earlier pass has left is never right.
+TEST_F(DeviceCellTest, PassesOfTheSameFormEachGiveTheirOwnResults) {
+  const ModelDims dims = cell_dims(2, 40, 70);
+  const MakeKernel step = [](DeviceUnderTest& device, const ModelDims& of) { return device.step(of); };
+  const std::vector<Span> rows = make_spans({1, 1, 1});
+  const std::vector<Span> tiles = make_spans({32, 96});
+  for (const auto& [make, spans] : {std::pair{step, rows}, {MakeKernel(sequence), tiles}, {chunkwise(32), tiles}}) {
+    const auto kernel = make(*device_, dims);
+    Result memory = place(random_input(dims, spans, 50), dims);
+    for (uint64_t pass = 0; pass < 5; ++pass) {
+      const Result input = random_input(dims, spans, 60 + pass);
+      overwrite(memory, input);
+      device_->begin_pass();
+      kernel->run({memory.act, memory.state, spans});
+      device_->end_pass();
+      EXPECT_TRUE(same_result(read(memory), run(make, dims, input, spans))) << "pass " << pass;
+    }
+  }
+}
+
+TEST_F(DeviceCellTest, LongSequencesFollowTheRecurrence) {
+  const ModelDims dims = cell_dims(2, 5, 6);
+  const std::vector<Span> spans = make_spans({64, 2112, 1088});
+  const Result input = random_input(dims, spans, 8);
+  for (const MakeKernel& make : {MakeKernel(sequence), chunkwise(64), chunkwise(32)}) {
+    const Result result = run(make, dims, input, spans);
+    expect_cell(dims, result.act, input.state, result.state, spans, 0);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(DeviceCellTest, BandsOfHeadsGiveTheBitsOfAllHeadsAtOnce) {
   const ModelDims dims = cell_dims(5, 17, 33);
   const std::vector<Span> spans = make_spans({48, 16});
   const Result input = random_input(dims, spans, 5);
@@ -213,31 +267,27 @@ TEST_F(MetalCellTest, BandsOfHeadsGiveTheBitsOfAllHeadsAtOnce) {
   }
 }
 
-TEST_F(MetalCellTest, ResultsDoNotDependOnTheOrderOfThreads) {
+TEST_F(DeviceCellTest, ResultsDoNotDependOnTheOrderOfThreads) {
   const ModelDims dims = cell_dims(2, 40, 70);
   const std::vector<Span> spans = make_spans({32, 96});
   const Result input = random_input(dims, spans, 6);
-  for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(32)}) {
-    const std::string difference = emulator::order_dependence([&] {
+  for (const MakeKernel& make : {MakeKernel(sequence), chunkwise(32)}) {
+    const std::string difference = device_->order_dependence([&] {
       const Result result = run(make, dims, input, spans);
-      std::string bytes;
-      for (const at::Tensor& tensor : {result.act.h, result.state.c, result.state.n, result.state.m}) {
-        bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
-      }
-      return bytes;
+      return bytes_of(result.act.h) + bytes_of(result.state.c) + bytes_of(result.state.n) + bytes_of(result.state.m);
     });
     EXPECT_EQ(difference, "");
   }
 }
 
-TEST_F(MetalCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
+TEST_F(DeviceCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
   const ModelDims dims = cell_dims(2, 9, 33);
   const std::vector<Span> spans = make_spans({64, 32});
   const Result input = random_input(dims, spans, 7, at::kBFloat16);
   Result wide = input;
   wide.state.c = input.state.c.to(at::kFloat);
   wide.state.n = input.state.n.to(at::kFloat);
-  for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(32)}) {
+  for (const MakeKernel& make : {MakeKernel(sequence), chunkwise(32)}) {
     // Float32 is kept until a call ends, which so ends on the rounded float32 result.
     const Result narrow = run(make, dims, input, spans);
     const Result exact = run(make, dims, wide, spans);
@@ -247,33 +297,33 @@ TEST_F(MetalCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
   }
 }
 
-TEST_F(MetalCellTest, LongTilesKeepTheirPrecision) {
+TEST_F(DeviceCellTest, LongTilesKeepTheirPrecision) {
   const ModelDims dims = cell_dims(1, 8, 20);
   const std::vector<Span> spans = make_spans({256});
   Result input = random_input(dims, spans, 3);
   input.act.gates.narrow(1, dims.num_heads, dims.num_heads).sub_(30.0);  // strong forgetting: large sums of logs
   const Result chunked = run(chunkwise(256), dims, input, spans);
-  const Result sequence = run(make_metal_sequence, dims, input, spans);
+  const Result whole = run(sequence, dims, input, spans);
   expect_cell(dims, chunked.act, input.state, chunked.state, spans, 0);
   // Sums of logs near -2000 in single precision would be off by 1e-4.
-  EXPECT_LT((chunked.act.h - sequence.act.h).norm().item<double>() / sequence.act.h.norm().item<double>(), 5e-6);
+  EXPECT_LT((chunked.act.h - whole.act.h).norm().item<double>() / whole.act.h.norm().item<double>(), 5e-6);
 }
 
-TEST_F(MetalCellTest, AForgetGateShutInsideATileCutsOffWhatCameBefore) {
+TEST_F(DeviceCellTest, AForgetGateShutInsideATileCutsOffWhatCameBefore) {
   // Tokens behind the cut must see each other at full precision although the sum of logs is huge there.
   const ModelDims dims = cell_dims(1, 8, 16);
   const std::vector<Span> spans = make_spans({64});
   for (const float shut : {-80.0F, -2e4F, -1e9F}) {
     Result input = random_input(dims, spans, 11);
     input.act.gates[10][1] = shut;
-    const Result sequence = run(make_metal_sequence, dims, input, spans);
+    const Result whole = run(sequence, dims, input, spans);
     const Result chunked = run(chunkwise(64), dims, input, spans);
-    const at::Tensor error = (sequence.act.h - chunked.act.h).abs().max() / sequence.act.h.abs().max();
+    const at::Tensor error = (whole.act.h - chunked.act.h).abs().max() / whole.act.h.abs().max();
     EXPECT_LT(error.item<double>(), 1e-5) << shut;
   }
 }
 
-TEST_F(MetalCellTest, SaturatedGatesFollowTheRecurrence) {
+TEST_F(DeviceCellTest, SaturatedGatesFollowTheRecurrence) {
   const ModelDims dims = cell_dims(2, 16, 32);
   const std::vector<Span> spans = make_spans({32, 64});
   for (const float i_gate : {-80.0F, -15.0F, 15.0F, 80.0F}) {
@@ -282,7 +332,7 @@ TEST_F(MetalCellTest, SaturatedGatesFollowTheRecurrence) {
       Result input = random_input(dims, spans, 10);
       input.act.gates.narrow(1, 0, 2).fill_(i_gate);
       input.act.gates.narrow(1, 2, 2).fill_(f_gate);
-      for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(32)}) {
+      for (const MakeKernel& make : {MakeKernel(sequence), chunkwise(32)}) {
         const Result result = run(make, dims, input, spans);
         expect_cell(dims, result.act, input.state, result.state, spans, 0);
         if (HasFatalFailure()) return;
@@ -291,7 +341,7 @@ TEST_F(MetalCellTest, SaturatedGatesFollowTheRecurrence) {
   }
 }
 
-TEST_F(MetalCellTest, GateExtremesGiveFiniteResults) {
+TEST_F(DeviceCellTest, GateExtremesGiveFiniteResults) {
   const ModelDims dims = cell_dims(2, 16, 33);
   const float never = -std::numeric_limits<float>::infinity();
   const std::vector<float> extremes = {-80.0F, 80.0F, -1e4F, 1e4F, -1e30F, 0.0F, -100.0F, never};
@@ -307,7 +357,7 @@ TEST_F(MetalCellTest, GateExtremesGiveFiniteResults) {
   shut.act = copy_of(input.act, dims);
   shut.act.gates.fill_(never);
   for (const Result* gates : {&input, &shut}) {
-    for (const MakeKernel& make : {MakeKernel(make_metal_sequence), chunkwise(1), chunkwise(16), chunkwise(64)}) {
+    for (const MakeKernel& make : {MakeKernel(sequence), chunkwise(1), chunkwise(16), chunkwise(64)}) {
       const Result result = run(make, dims, *gates, spans);
       EXPECT_TRUE(at::isfinite(result.act.h).all().item<bool>());
       EXPECT_TRUE(at::isfinite(result.state.c).all().item<bool>());
@@ -317,37 +367,39 @@ TEST_F(MetalCellTest, GateExtremesGiveFiniteResults) {
   }
 }
 
-TEST_F(MetalCellTest, BrokenContractsAreReported) {
+TEST_F(DeviceCellTest, BrokenContractsAreReported) {
   const ModelDims dims = cell_dims(2, 4, 6);
   Random random(12);
-  Activations act = random.activations(dims, 4);
-  LayerState state = random.state(dims, kCellSlots);
+  const Activations act = on_device(random.activations(dims, 4), dims, *device_);
+  const LayerState cpu_state = random.state(dims, kCellSlots);
+  LayerState state = on_device(cpu_state, *device_);
   const std::vector<Span> two_rows = {{0, 0, 2}};
-  EXPECT_THROW(make_metal_step(dims, gpu_)->run({act, state, two_rows}), Error);
-  EXPECT_THROW(make_metal_chunkwise(dims, {3, 0}, gpu_)->run({act, state, two_rows}), Error);
-  EXPECT_THROW((void)make_metal_chunkwise(dims, {0, 0}, gpu_), Error);
-  EXPECT_THROW((void)make_metal_chunkwise(dims, {16, -1}, gpu_), Error);
-  EXPECT_NO_THROW(make_metal_chunkwise(dims, {2, 0}, gpu_)->run({act, state, two_rows}));
-  LayerState transposed = random.state(dims, kCellSlots);
-  transposed.c = transposed.c.transpose(2, 3).contiguous().transpose(2, 3);
-  EXPECT_THROW(make_metal_sequence(dims, gpu_)->run({act, transposed, two_rows}), Error);
-  LayerState half = random.state(dims, kCellSlots, at::kHalf);
-  EXPECT_THROW(make_metal_sequence(dims, gpu_)->run({act, half, two_rows}), Error);
+  EXPECT_THROW(device_->step(dims)->run({act, state, two_rows}), Error);
+  EXPECT_THROW(device_->chunkwise(dims, 3, 0)->run({act, state, two_rows}), Error);
+  EXPECT_THROW((void)device_->chunkwise(dims, 0, 0), Error);
+  EXPECT_THROW((void)device_->chunkwise(dims, 16, -1), Error);
+  EXPECT_NO_THROW(device_->chunkwise(dims, 2, 0)->run({act, state, two_rows}));
+  LayerState transposed = state;
+  transposed.c = device_->place(cpu_state.c.transpose(2, 3)).transpose(2, 3);
+  EXPECT_THROW(device_->sequence(dims)->run({act, transposed, two_rows}), Error);
+  LayerState half = on_device(random.state(dims, kCellSlots, at::kHalf), *device_);
+  EXPECT_THROW(device_->sequence(dims)->run({act, half, two_rows}), Error);
 }
 
-TEST_F(MetalCellTest, NoSpansAreNoWork) {
+TEST_F(DeviceCellTest, NoSpansAreNoWork) {
   const ModelDims dims = cell_dims(2, 4, 6);
   Random random(13);
-  Activations act = random.activations(dims, 4);
-  LayerState state = random.state(dims, kCellSlots);
-  const LayerState before = copy_of(state);
+  const Activations act = on_device(random.activations(dims, 4), dims, *device_);
+  const LayerState before = random.state(dims, kCellSlots);
+  LayerState state = on_device(before, *device_);
   const std::vector<Span> empty = {{3, 2, 0}};
-  make_metal_step(dims, gpu_)->run({act, state, {}});
+  device_->step(dims)->run({act, state, {}});
   for (const std::vector<Span>& spans : {std::vector<Span>{}, empty}) {
-    make_metal_sequence(dims, gpu_)->run({act, state, spans});
-    make_metal_chunkwise(dims, {16, 0}, gpu_)->run({act, state, spans});
+    device_->sequence(dims)->run({act, state, spans});
+    device_->chunkwise(dims, 16, 0)->run({act, state, spans});
   }
-  EXPECT_TRUE(same_bits(state.c, before.c) && same_bits(state.n, before.n) && same_bits(state.m, before.m));
+  const LayerState after = from_device(state);
+  EXPECT_TRUE(same_bits(after.c, before.c) && same_bits(after.n, before.n) && same_bits(after.m, before.m));
 }
 
 }  // namespace

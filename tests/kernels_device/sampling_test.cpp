@@ -6,12 +6,13 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
 
-#include "kernels/metal/metal_sampling.h"
-#include "tests/metal_emulator/emulator.h"
+#include "tests/kernels/op_dims.h"
+#include "tests/kernels_device/device_under_test.h"
 
 namespace xlstm {
 namespace {
@@ -45,7 +46,7 @@ std::vector<Found> by_sorting(const Row& logits, int64_t vocab, int64_t count) {
   return all;
 }
 
-class MetalSamplingTest : public testing::Test {
+class DeviceSamplingTest : public testing::Test {
  protected:
   std::vector<Found> find(const std::vector<Row>& rows, int64_t vocab, int64_t count) {
     const auto width = static_cast<int64_t>(rows.front().size());
@@ -55,10 +56,11 @@ class MetalSamplingTest : public testing::Test {
       std::memcpy(logits[r].data_ptr(), rows[static_cast<size_t>(r)].data(),
                   static_cast<size_t>(width) * sizeof(float));
     }
-    const at::Tensor candidates = at::full({height, count, 2}, -1, at::kInt);
-    sampling_.find_candidates(logits, vocab, candidates);
+    at::Tensor candidates = device_->place(at::full({height, count, 2}, -1, at::kInt));
+    ops_->find_candidates(device_->place(logits), vocab, candidates);
+    const at::Tensor result = candidates.cpu();
     std::vector<Found> found(static_cast<size_t>(height * count));
-    std::memcpy(found.data(), candidates.const_data_ptr(), found.size() * sizeof(Found));
+    std::memcpy(found.data(), result.const_data_ptr(), found.size() * sizeof(Found));
     return found;
   }
 
@@ -75,10 +77,11 @@ class MetalSamplingTest : public testing::Test {
   }
 
   std::mt19937 engine_{7};
-  MetalSampling sampling_{std::make_shared<metal::Gpu>(at::kCPU)};
+  std::unique_ptr<test::DeviceUnderTest> device_ = test::make_device_under_test();
+  std::unique_ptr<DeviceOps> ops_ = device_->ops(test::dims_of({1, 1, 1, 1, 1, 1}));
 };
 
-TEST_F(MetalSamplingTest, FindsWhatSortingFindsAtEverySize) {
+TEST_F(DeviceSamplingTest, FindsWhatSortingFindsAtEverySize) {
   for (const int64_t vocab : {1, 2, 31, 63, 64, 65, 255, 257, 1023, 1024, 1025, 2049, 4096, 5121}) {
     for (const int64_t count : {1, 2, 40, 63, 64, 65, 255, 256}) {
       if (count <= vocab) expect_sorted(random(vocab), count);
@@ -86,13 +89,13 @@ TEST_F(MetalSamplingTest, FindsWhatSortingFindsAtEverySize) {
   }
 }
 
-TEST_F(MetalSamplingTest, FindsWhatSortingFindsInLargeVocabularies) {
+TEST_F(DeviceSamplingTest, FindsWhatSortingFindsInLargeVocabularies) {
   expect_sorted(random(50'304), 40);
   expect_sorted(random(50'304), 100);
   expect_sorted(random(262'144), 64);
 }
 
-TEST_F(MetalSamplingTest, TakesTheLowerIdsOfEqualLogits) {
+TEST_F(DeviceSamplingTest, TakesTheLowerIdsOfEqualLogits) {
   const Row equal(3000, 1.5F);
   expect_sorted(equal, 64);
   expect_sorted(equal, 256);
@@ -105,7 +108,7 @@ TEST_F(MetalSamplingTest, TakesTheLowerIdsOfEqualLogits) {
   expect_sorted(zeros, 50);
 }
 
-TEST_F(MetalSamplingTest, FindsTheGreatestWhereverTheyAre) {
+TEST_F(DeviceSamplingTest, FindsTheGreatestWhereverTheyAre) {
   Row ascending(2500);
   for (size_t i = 0; i < ascending.size(); ++i) ascending[i] = static_cast<float>(i);
   expect_sorted(ascending, 64);
@@ -118,7 +121,7 @@ TEST_F(MetalSamplingTest, FindsTheGreatestWhereverTheyAre) {
   expect_sorted(spread, 64);
 }
 
-TEST_F(MetalSamplingTest, CountsNanAsTheGreatestAndKeepsInfinitiesApart) {
+TEST_F(DeviceSamplingTest, CountsNanAsTheGreatestAndKeepsInfinitiesApart) {
   Row logits = random(1300);
   logits[3] = -kInf;
   logits[700] = kInf;
@@ -130,7 +133,7 @@ TEST_F(MetalSamplingTest, CountsNanAsTheGreatestAndKeepsInfinitiesApart) {
   expect_sorted(impossible, 70);
 }
 
-TEST_F(MetalSamplingTest, TellsTheSmallestFloatsApart) {
+TEST_F(DeviceSamplingTest, TellsTheSmallestFloatsApart) {
   Row tiny(100);
   for (size_t i = 0; i < tiny.size(); ++i) {
     tiny[i] = static_cast<float>(static_cast<int>(i * 37 % 100) - 50) * std::numeric_limits<float>::denorm_min();
@@ -138,13 +141,13 @@ TEST_F(MetalSamplingTest, TellsTheSmallestFloatsApart) {
   expect_sorted(tiny, 100);
 }
 
-TEST_F(MetalSamplingTest, LooksAtUsableIdsOnly) {
+TEST_F(DeviceSamplingTest, LooksAtUsableIdsOnly) {
   Row logits = random(2000);
   std::fill(logits.begin() + 1777, logits.end(), 100.0F);
   EXPECT_EQ(find({logits}, 1777, 64), by_sorting(logits, 1777, 64));
 }
 
-TEST_F(MetalSamplingTest, KeepsRowsApartAndAnswersCallsOfAnySizeInTurn) {
+TEST_F(DeviceSamplingTest, KeepsRowsApartAndAnswersCallsOfAnySizeInTurn) {
   for (const int64_t count : {64, 1, 100, 40}) {
     const std::vector<Row> rows = {random(1500), random(1500), random(1500)};
     std::vector<Found> expected;
@@ -156,7 +159,7 @@ TEST_F(MetalSamplingTest, KeepsRowsApartAndAnswersCallsOfAnySizeInTurn) {
   }
 }
 
-TEST_F(MetalSamplingTest, GivesTheSameInAnyOrderOfThreads) {
+TEST_F(DeviceSamplingTest, GivesTheSameInAnyOrderOfThreads) {
   const Row logits = random(2100);
   const auto run = [&] {
     std::string bytes;
@@ -167,7 +170,7 @@ TEST_F(MetalSamplingTest, GivesTheSameInAnyOrderOfThreads) {
     }
     return bytes;
   };
-  EXPECT_EQ(emulator::order_dependence(run), "");
+  EXPECT_EQ(device_->order_dependence(run), "");
 }
 
 }  // namespace

@@ -1,0 +1,40 @@
+# The CUDA backend: nvcc, and a function for a library of kernels. Included from the top folder, where a language must be
+# enabled.
+option(XLSTM_CUDA "Build the CUDA backend; needs the CUDA toolkit and a libtorch with CUDA" OFF)
+if(NOT XLSTM_CUDA)
+  return()
+endif()
+if(APPLE OR XLSTM_SANITIZE)
+  message(FATAL_ERROR "XLSTM_CUDA: expected Linux and no XLSTM_SANITIZE")
+endif()
+
+# Machine code for Ampere and Hopper, and what a driver makes machine code of for later GPUs.
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
+endif()
+if(CCACHE_PROGRAM AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
+  set(CMAKE_CUDA_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")
+endif()
+find_program(XLSTM_NVCC nvcc HINTS "$ENV{CUDA_PATH}/bin" /usr/local/cuda/bin)
+if(XLSTM_NVCC AND NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  set(CMAKE_CUDA_COMPILER "${XLSTM_NVCC}")
+endif()
+enable_language(CUDA)
+if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 knows no later standard than 17 for nvcc
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
+endif()
+find_package(CUDAToolkit REQUIRED)
+if(NOT TARGET LibTorch::torch_cuda)
+  message(FATAL_ERROR "LibTorch (${LibTorch_ROOT_DIR}): expected one with CUDA for XLSTM_CUDA, got none")
+endif()
+
+# xlstm_cuda_kernels(<object library> <.cu files>)
+# nvcc's own code for the host knows neither -Wpedantic nor -Wconversion.
+function(xlstm_cuda_kernels target)
+  add_library(${target} OBJECT ${ARGN})
+  target_include_directories(${target} PRIVATE "${PROJECT_SOURCE_DIR}/include" "${PROJECT_SOURCE_DIR}")
+  target_compile_options(${target} PRIVATE -lineinfo -Xcompiler=-Wall,-Wextra,-Wshadow)
+  if(XLSTM_WERROR)
+    target_compile_options(${target} PRIVATE -Werror=all-warnings)
+  endif()
+endfunction()

@@ -1,0 +1,275 @@
+#include "kernels/cuda/cuda_ops.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "kernels/cuda/cuda_matrix.h"
+#include "kernels/cuda/product.h"
+#include "kernels/cuda/rows.h"
+#include "xlstm/core/errors.h"
+
+namespace xlstm {
+namespace {
+
+using cuda::InputNorm;
+using cuda::ProductInput;
+using cuda::ProductOutput;
+using cuda::ProductRows;
+
+// Passes of more rows are so long that launching their kernels one by one does not count.
+constexpr int64_t kMostRepeatedRows = 1024;
+
+const float* floats(const at::Tensor& tensor) {
+  return tensor.defined() ? static_cast<const float*>(tensor.const_data_ptr()) : nullptr;
+}
+
+float* mutable_floats(const at::Tensor& tensor) {
+  return static_cast<float*>(tensor.mutable_data_ptr());
+}
+
+WeightFormat format_of(const at::Tensor& table) {
+  switch (table.scalar_type()) {
+    case at::kFloat: return WeightFormat::kFloat32;
+    case at::kBFloat16: return WeightFormat::kBfloat16;
+    case at::kHalf: return WeightFormat::kFloat16;
+    default:
+      fail(ExitCode::kDevice, "embedding dtype", "CUDA kernels", "float32, bfloat16 or float16",
+           c10::toString(table.scalar_type()));
+  }
+}
+
+bool takes_bfloat16(const Linear& linear) {
+  return linear.format != WeightFormat::kFloat32;
+}
+
+// One token of each of several sequences, all of whose logits are wanted: what decoding repeats.
+bool is_decoding(const RowPlan& plan) {
+  return plan.rows() <= kMostRepeatedRows && static_cast<int64_t>(plan.spans().size()) == plan.rows() &&
+         static_cast<int64_t>(plan.logit_rows().size()) == plan.rows();
+}
+
+class CudaOps : public DeviceOps {
+ public:
+  CudaOps(const ModelDims& dims, std::shared_ptr<cuda::Gpu> gpu) : dims_(dims), gpu_(std::move(gpu)) {}
+  ~CudaOps() override { gpu_->queue.abandon_pass(); }
+  CudaOps(const CudaOps&) = delete;
+  CudaOps& operator=(const CudaOps&) = delete;
+
+  [[nodiscard]] Linear pack(Linear canonical, RowOrder order) const override {
+    return cuda::pack_linear(std::move(canonical), order, gpu_->tensors);
+  }
+
+  [[nodiscard]] InputRounding input_rounding(WeightFormat weights) const override {
+    return weights == WeightFormat::kFloat32 ? InputRounding::kNone : InputRounding::kBfloat16;
+  }
+
+  [[nodiscard]] at::Tensor place(at::Tensor tensor) const override { return tensor.contiguous().to(gpu_->tensors); }
+
+  void begin_pass(const RowPlan& plan) override { gpu_->queue.begin_pass(is_decoding(plan)); }
+
+  void end_pass() override { gpu_->queue.end_pass(); }
+
+  void embed(const Weights& weights, std::span<const int64_t> ids, Activations& act) override {
+    const at::Tensor& table = weights.embedding;
+    cuda::embed(gpu_->queue, {.table = table.const_data_ptr(),
+                              .type = format_of(table),
+                              .ids = staged(ids),
+                              .rows = static_cast<int64_t>(ids.size()),
+                              .width = dims_.embedding_dim,
+                              .x = mutable_floats(act.x)});
+  }
+
+  void mixer_in(const BlockWeights& block, int64_t rows, Activations& act) override {
+    const ProductOutput qkvo{.y = mutable_floats(act.qkvo), .stride = act.qkvo.stride(0)};
+    const ProductOutput gates{
+        .y = mutable_floats(act.gates), .stride = act.gates.stride(0), .cap = dims_.gate_soft_cap};
+    const Normed u{block.norm_mlstm, act.x, rows};
+    ProductRows for_gates;
+    const ProductInput input_of_qkvo = input(u, block.qkvo, &for_gates);
+    if (input_of_qkvo.norm.kind == InputNorm::kRms) {
+      cuda::multiply_with_side(gpu_->queue, cuda::matrix_of(block.qkvo), cuda::matrix_of(block.gates), input_of_qkvo,
+                               rows, qkvo, gates);
+      return;
+    }
+    const bool same = for_gates.values == nullptr;
+    multiply(block.gates, same ? input_of_qkvo : ProductInput{for_gates.values, for_gates.stride}, rows, gates);
+    multiply(block.qkvo, input_of_qkvo, rows, qkvo);
+  }
+
+  void mixer_out(const BlockWeights& block, int64_t rows, Activations& act) override {
+    multiply(block.out_proj, gated_heads(block, rows, act), rows, onto(act.x));
+  }
+
+  void feed_forward(const BlockWeights& block, int64_t rows, Activations& act) override {
+    const Linear& gate_up = block.ffn_gate_up;
+    const ProductInput u = input({block.norm_ffn, act.x, rows}, gate_up);
+    const ProductRows product = rows_for(block.ffn_down, products_, rows);
+    if (rows <= cuda::most_gate_up_rows(gate_up.format)) {
+      cuda::multiply_gate_up(gpu_->queue, cuda::matrix_of(gate_up), u, rows, dims_.ffn_dim, product);
+    } else {
+      const int64_t interleaved = gate_up.weight.size(0);
+      grow(gate_up_, rows * interleaved);
+      multiply(gate_up, u, rows, {.y = mutable_floats(gate_up_), .stride = interleaved});
+      cuda::swiglu(
+          gpu_->queue,
+          {.gate_up = floats(gate_up_), .stride = interleaved, .rows = rows, .width = dims_.ffn_dim, .out = product});
+    }
+    multiply(block.ffn_down, {product.values, product.stride}, rows, onto(act.x));
+  }
+
+  void head(const Weights& weights, const RowPlan& plan, Activations& act, at::Tensor& logits) override {
+    const std::vector<int64_t>& logit_rows = plan.logit_rows();
+    if (logit_rows.empty()) return;
+    const auto rows = static_cast<int64_t>(logit_rows.size());
+    Normed x{weights.out_norm, act.x, rows};
+    const bool in_sequence = logit_rows.back() - logit_rows.front() + 1 == rows;
+    if (in_sequence) {
+      x.first_row = logit_rows.front();
+    } else {
+      x.row_ids = staged(logit_rows);
+    }
+    multiply(weights.head, input(x, weights.head), rows,
+             {.y = mutable_floats(logits), .stride = logits.stride(0), .cap = dims_.logit_soft_cap});
+  }
+
+  [[nodiscard]] int64_t max_candidates() const override { return cuda::kMaxCandidates; }
+
+  void find_candidates(const at::Tensor& logits, int64_t vocab, at::Tensor& candidates) override {
+    const int64_t rows = candidates.size(0);
+    const int64_t count = candidates.size(1);
+    XLSTM_ASSERT(count >= 1 && count <= cuda::kMaxCandidates && count <= vocab && vocab <= logits.size(1));
+    XLSTM_ASSERT(rows <= logits.size(0) && logits.stride(1) == 1 && candidates.is_contiguous());
+    grow(keys_, cuda::candidate_scratch(rows, vocab, count), at::kLong);
+    cuda::find_candidates(gpu_->queue, {.logits = floats(logits),
+                                        .stride = logits.stride(0),
+                                        .rows = rows,
+                                        .vocab = vocab,
+                                        .count = count,
+                                        .out = static_cast<int32_t*>(candidates.mutable_data_ptr()),
+                                        .scratch = static_cast<uint64_t*>(keys_.mutable_data_ptr())});
+  }
+
+ private:
+  // Rows of x that a norm is still to be applied to (or none, if its weight is undefined).
+  struct Normed {
+    const Norm& norm;
+    const at::Tensor& x;
+    int64_t rows;
+    int64_t first_row = 0;
+    const int32_t* row_ids = nullptr;
+  };
+
+  // Commands that a pass has collected may still name what is replaced.
+  void grow(at::Tensor& scratch, int64_t elements, at::ScalarType type = at::kFloat) {
+    if (scratch.defined() && scratch.numel() >= elements) return;
+    if (scratch.defined()) replaced_.push_back(scratch);
+    scratch = at::empty({elements}, at::TensorOptions().device(gpu_->tensors).dtype(type));
+  }
+
+  // Rows of `linear.in` values in a scratch tensor, as the product with `linear` takes them.
+  [[nodiscard]] ProductRows rows_for(const Linear& linear, at::Tensor& scratch, int64_t rows) {
+    const int64_t stride = cuda::padded_columns(linear.in);
+    grow(scratch, rows * stride);
+    return {scratch.mutable_data_ptr(), stride, takes_bfloat16(linear)};
+  }
+
+  // The input of the product with `linear`: normed here, or by the product itself. Where float32 weights need another,
+  // `for_float32` gets it.
+  [[nodiscard]] ProductInput input(const Normed& u, const Linear& linear, ProductRows* for_float32 = nullptr) {
+    const int64_t stride = u.x.stride(0);
+    const float* const x = floats(u.x) + u.first_row * stride;
+    const bool norms = u.norm.weight.defined();
+    if (u.rows <= cuda::kFusedNormRows && norms && u.row_ids == nullptr) {
+      return {x,
+              stride,
+              {.kind = InputNorm::kRms,
+               .weight = floats(u.norm.weight),
+               .bias = floats(u.norm.bias),
+               .eps = dims_.norm_eps}};
+    }
+    const ProductRows rows = rows_for(linear, inputs_, u.rows);
+    ProductRows also;
+    if (for_float32 != nullptr && rows.bfloat16) {
+      grow(float32_inputs_, u.rows * rows.stride);
+      also = {float32_inputs_.mutable_data_ptr(), rows.stride, /*bfloat16=*/false};
+      *for_float32 = also;
+    }
+    cuda::rms_norm(gpu_->queue, {.x = x,
+                                 .x_stride = stride,
+                                 .row_ids = u.row_ids,
+                                 .rows = u.rows,
+                                 .width = linear.in,
+                                 .weight = floats(u.norm.weight),
+                                 .bias = floats(u.norm.bias),
+                                 .eps = dims_.norm_eps,
+                                 .out = rows,
+                                 .also = also});
+    return {rows.values, rows.stride};
+  }
+
+  // LayerNorm over each head's features of h ⊙ σ(o), as the input of the output projection.
+  [[nodiscard]] ProductInput gated_heads(const BlockWeights& block, int64_t rows, const Activations& act) {
+    const Norm& norm = block.multihead_norm;
+    if (rows <= cuda::kFusedNormRows) {
+      return {floats(act.h),
+              act.h.stride(0),
+              {.kind = InputNorm::kGatedHead,
+               .head_dim = static_cast<int32_t>(dims_.head_dim_v),
+               .weight = floats(norm.weight),
+               .bias = floats(norm.bias),
+               .o = floats(act.o),
+               .o_stride = act.o.stride(0),
+               .eps = dims_.norm_eps}};
+    }
+    const ProductRows y = rows_for(block.out_proj, inputs_, rows);
+    cuda::gated_head_norm(gpu_->queue, {.h = floats(act.h),
+                                        .h_stride = act.h.stride(0),
+                                        .o = floats(act.o),
+                                        .o_stride = act.o.stride(0),
+                                        .rows = rows,
+                                        .heads = dims_.num_heads,
+                                        .head_dim = dims_.head_dim_v,
+                                        .weight = floats(norm.weight),
+                                        .bias = floats(norm.bias),
+                                        .eps = dims_.norm_eps,
+                                        .out = y});
+    return {y.values, y.stride};
+  }
+
+  [[nodiscard]] static ProductOutput onto(const at::Tensor& x) {
+    return {.y = mutable_floats(x), .stride = x.stride(0), .add = true};
+  }
+
+  void multiply(const Linear& linear, const ProductInput& x, int64_t rows, const ProductOutput& y) {
+    cuda::multiply(gpu_->queue, cuda::matrix_of(linear), x, rows, y);
+  }
+
+  [[nodiscard]] const int32_t* staged(std::span<const int64_t> values) {
+    int32_values_.resize(values.size());
+    std::transform(values.begin(), values.end(), int32_values_.begin(),
+                   [](int64_t value) { return static_cast<int32_t>(value); });
+    return gpu_->queue.stage(int32_values_);
+  }
+
+  ModelDims dims_;
+  std::shared_ptr<cuda::Gpu> gpu_;
+  // Scratch of the largest pass so far. Inputs of products are float32 or bfloat16 by turns.
+  at::Tensor inputs_;                 // what a norm made for the product behind it
+  at::Tensor float32_inputs_;         // the same for the product with the gates
+  at::Tensor products_;               // SiLU(gate) · up
+  at::Tensor gate_up_;                // interleaved, of passes with many rows
+  at::Tensor keys_;                   // of find_candidates
+  std::vector<at::Tensor> replaced_;  // in this pass
+  std::vector<int32_t> int32_values_;
+};
+
+}  // namespace
+
+std::unique_ptr<DeviceOps> make_cuda_ops(const ModelDims& dims, std::shared_ptr<cuda::Gpu> gpu) {
+  return std::make_unique<CudaOps>(dims, std::move(gpu));
+}
+
+}  // namespace xlstm

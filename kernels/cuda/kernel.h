@@ -1,0 +1,166 @@
+// For the CUDA kernels in *.cu: the language as nvcc and, in tests, the emulator know it.
+//
+// A kernel is a __global__ function of one parameter, a trivially copyable struct. It calls wait_for_previous() before
+// it first touches memory that a kernel may have written in this pass (weights, and a layer's state, which no earlier
+// kernel of the pass writes, may be read before), and start_next() once, early.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "kernels/cuda/queue.h"
+
+#if defined(__CUDACC__)
+
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include "xlstm/core/errors.h"
+
+// Dynamic shared memory, aligned to 16 bytes, as an array of T; once in a kernel.
+#define XLSTM_DYNAMIC_SHARED(T, name)                               \
+  extern __shared__ __align__(16) unsigned char xlstm_shared_raw[]; \
+  T* const name = reinterpret_cast<T*>(xlstm_shared_raw)
+#define XLSTM_UNROLL _Pragma("unroll")
+
+namespace xlstm::cuda {
+
+inline void check(cudaError_t error, const char* what) {
+  if (error == cudaSuccess) return;
+  fail(ExitCode::kDevice, what, "CUDA", "success", cudaGetErrorString(error));
+}
+
+__device__ inline void wait_for_previous() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+__device__ inline void start_next() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
+
+// (bits & kMask) | kMore in one instruction, which the compiler does not find for two constants.
+template <uint32_t kMask, uint32_t kMore>
+__device__ inline uint32_t pick_bits(uint32_t bits) {
+  constexpr int kAndThenOr = 0xea;  // the truth table
+  uint32_t result;
+  asm("lop3.b32 %0, %1, %2, %3, %4;" : "=r"(result) : "r"(bits), "r"(kMask), "r"(kMore), "n"(kAndThenOr));
+  return result;
+}
+
+// D += A · B on the matrix units by a warp. A: 16 × 16 bfloat16, row-major fragments; B: 16 × 8; C, D: 16 × 8 float32.
+// Of lane l, with g = l / 4 and t = l % 4 (PTX's mma.m16n8k16):
+//   a[0]: row g, columns 2t, 2t+1;  a[1]: row g+8;  a[2]: row g, columns 2t+8, 2t+9;  a[3]: row g+8, those columns
+//   b[0]: rows 2t, 2t+1 of column g;  b[1]: rows 2t+8, 2t+9 of column g
+//   c[0], c[1]: row g, columns 2t, 2t+1;  c[2], c[3]: row g+8
+// The lower half of each register is the element of the lower index.
+__device__ inline void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// The same of 16 × 8 and 8 × 8 values in tf32 (float32 of which the upper 19 bits count; PTX's mma.m16n8k8):
+//   a[0]: row g, column t;  a[1]: row g+8, column t;  a[2]: row g, column t+4;  a[3]: row g+8, column t+4
+//   b[0]: row t of column g;  b[1]: row t+4 of column g;  c as above
+__device__ inline void mma_tf32(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// 16 bytes from device to shared memory, behind the caller's back; a group of them is waited for.
+__device__ inline void copy_async_16(void* shared, const void* global) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global) : "memory");
+}
+// The same of bytes that are read once: they are the first to leave the L2 cache.
+__device__ inline void copy_async_16_once(void* shared, const void* global) {
+  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+  uint64_t policy;
+  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "l"(policy)
+               : "memory");
+}
+__device__ inline void commit_copies() {
+  asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Returns when at most `kLater` of the caller's groups are still under way; then a barrier is needed for the others'.
+template <int kLater>
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+}
+
+// Brings the line around an address, kPrefetchBytes, to the L2 cache, behind the caller's back.
+__device__ inline void prefetch_line(const void* global) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
+}
+
+// 16 bytes that are read once: they leave other data in the caches.
+__device__ inline uint4 load_once(const void* address) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::evict_first.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(address));
+  return v;
+}
+
+// Once for a kernel and a device: all of a processor's shared memory, and the same division between it and the first
+// cache for all kernels. A processor changes it only when it is idle, so that no kernel would start early otherwise.
+template <auto kKernel>
+void prepare() {
+  static uint64_t prepared = 0;  // a bit for each device
+  int device = 0;
+  check(cudaGetDevice(&device), "device");
+  const uint64_t bit = uint64_t{1} << (device % 64);
+  if ((prepared & bit) != 0) return;
+  int most = 0;
+  check(cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "shared memory");
+  cudaFuncAttributes attributes{};
+  check(cudaFuncGetAttributes(&attributes, kKernel), "kernel");
+  check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                             most - static_cast<int>(attributes.sharedSizeBytes)),
+        "shared memory");
+  check(cudaFuncSetAttribute(kKernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared),
+        "shared memory");
+  prepared |= bit;
+}
+
+template <auto kKernel, class Args>
+void invoke(const Grid& grid, const void* args, StreamHandle stream, bool early) {
+  prepare<kKernel>();
+  cudaLaunchAttribute overlap{};
+  overlap.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  overlap.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config{};
+  config.gridDim = dim3(grid.x, grid.y, grid.z);
+  config.blockDim = dim3(grid.threads);
+  config.dynamicSmemBytes = grid.shared_bytes;
+  config.stream = static_cast<cudaStream_t>(stream);
+  config.attrs = &overlap;
+  config.numAttrs = early ? 1 : 0;
+  check(cudaLaunchKernelEx(&config, kKernel, *static_cast<const Args*>(args)), "kernel launch");
+}
+
+}  // namespace xlstm::cuda
+
+#else
+#include "xlstm_cuda.h"  // tests/cuda_emulator
+#endif
+
+namespace xlstm::cuda {
+
+constexpr int kPrefetchBytes = 128;  // of prefetch_line()
+
+template <auto kKernel, class Args>
+void run(Queue& queue, const Grid& grid, const Args& args) {
+  queue.run(&invoke<kKernel, Args>, grid, args);
+}
+
+}  // namespace xlstm::cuda

@@ -1,0 +1,63 @@
+// What the queue needs of CUDA's runtime, without its headers. Tests put an emulator in its place.
+//
+// All functions act on the device that select() named last on the calling thread. Error kDevice with what CUDA says.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace xlstm::cuda {
+
+// A grid of blocks, and what a kernel needs beside its arguments.
+struct Grid {
+  unsigned x = 1;  // blocks
+  unsigned y = 1;
+  unsigned z = 1;
+  unsigned threads = 32;      // of a block, along x; a multiple of 32
+  unsigned shared_bytes = 0;  // of dynamic shared memory
+
+  [[nodiscard]] bool operator==(const Grid&) const = default;
+};
+
+using StreamHandle = void*;
+using GraphHandle = void*;
+
+// Launches one kernel with the bytes of its arguments. `early`: it may begin while the kernel before it in the stream
+// still runs, for which it waits itself before it reads what that one writes (kernel.h).
+using Invoke = void (*)(const Grid& grid, const void* args, StreamHandle stream, bool early);
+
+struct DeviceProperties {
+  std::string name;
+  int major = 0;  // compute capability
+  int minor = 0;
+  int processors = 0;
+  size_t memory_bytes = 0;
+};
+
+// 0 where there is no driver or no device.
+[[nodiscard]] int device_count();
+[[nodiscard]] DeviceProperties device_properties(int device);
+void select(int device);
+
+// A stream that is ordered with libtorch's work, which runs on the default stream.
+[[nodiscard]] StreamHandle make_stream();
+void destroy_stream(StreamHandle stream);
+void synchronize(StreamHandle stream);
+
+// Between the two, launches into the stream are recorded and not run. end_capture() returns what can be launched as a
+// whole.
+void begin_capture(StreamHandle stream);
+[[nodiscard]] GraphHandle end_capture(StreamHandle stream);
+// After an error between the two.
+void abandon_capture(StreamHandle stream);
+void launch_graph(GraphHandle graph, StreamHandle stream);
+void destroy_graph(GraphHandle graph);
+
+// Host memory that kernels can read, at the same address; and the device's.
+[[nodiscard]] void* allocate_pinned(size_t bytes);
+void free_pinned(void* memory);
+[[nodiscard]] void* allocate_on_device(size_t bytes);
+void free_on_device(void* memory);
+
+}  // namespace xlstm::cuda

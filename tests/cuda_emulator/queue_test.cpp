@@ -1,0 +1,173 @@
+#include "kernels/cuda/queue.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <stdexcept>
+#include <vector>
+
+#include "tests/cuda_emulator/emulator.h"
+#include "tests/cuda_emulator/samples.h"
+
+namespace xlstm::cuda_emulator {
+namespace {
+
+using namespace cuda::samples;
+
+constexpr size_t kCount = 3;
+using Values = std::array<int32_t, kCount>;
+using Totals = std::array<float, kCount>;
+
+class QueueTest : public testing::Test {
+ protected:
+  // Adds factor · values to the totals, and then the first value again.
+  void pass(const Values& values, int64_t factor = 1) {
+    queue_.begin_pass(true);
+    collect(values, factor);
+    queue_.end_pass();
+  }
+  void collect(const Values& values, int64_t factor = 1) {
+    const int32_t* staged = queue_.stage(values);
+    add_staged(queue_, {staged, totals_.data(), kCount, factor});
+    add_staged(queue_, {staged, totals_.data(), 1, 1});
+  }
+  // What the totals are now, and from zero again.
+  Totals take() {
+    queue_.wait();
+    return std::exchange(totals_, {});
+  }
+
+  cuda::Queue queue_{0};
+  Totals totals_{};
+};
+
+TEST_F(QueueTest, APassThatComesAgainBecomesAGraph) {
+  for (int32_t i = 0; i < 5; ++i) {
+    pass({i, 2 * i, 7});
+    EXPECT_EQ(take(), (Totals{static_cast<float>(2 * i), static_cast<float>(2 * i), 7})) << i;
+    EXPECT_EQ(queue_.graph_launches(), i);
+  }
+}
+
+TEST_F(QueueTest, OtherArgumentsAreAnotherPass) {
+  for (int i = 0; i < 2; ++i) pass({1, 2, 3});
+  EXPECT_EQ(queue_.graph_launches(), 1);
+  take();
+  pass({1, 2, 3}, 10);
+  EXPECT_EQ(take(), (Totals{11, 20, 30}));
+  EXPECT_EQ(queue_.graph_launches(), 1);
+  pass({1, 2, 3});  // of which the graph is still there
+  EXPECT_EQ(take(), (Totals{2, 2, 3}));
+  EXPECT_EQ(queue_.graph_launches(), 2);
+}
+
+TEST_F(QueueTest, ManyFormsOfPassesKeepTheirOwnResults) {
+  constexpr auto kForms = static_cast<int64_t>(cuda::Queue::kMaxGraphs) + 3;
+  for (int round = 0; round < 2; ++round) {
+    for (int64_t factor = 0; factor < kForms; ++factor) {
+      for (int i = 0; i < 3; ++i) {
+        pass({1, 2, 3}, factor);
+        EXPECT_EQ(take(), (Totals{static_cast<float>(factor + 1), static_cast<float>(2 * factor),
+                                  static_cast<float>(3 * factor)}));
+      }
+    }
+  }
+}
+
+TEST_F(QueueTest, AFlushedPassRunsAtOnceAndIsNoGraph) {
+  for (int i = 0; i < 4; ++i) {
+    queue_.begin_pass(true);
+    collect({1, 2, 3});
+    EXPECT_EQ(totals_, Totals{}) << "before it ends";
+    queue_.flush();
+    EXPECT_EQ(totals_, (Totals{2, 2, 3}));
+    collect({1, 2, 3});
+    EXPECT_EQ(totals_, (Totals{4, 4, 6}));
+    queue_.end_pass();
+    EXPECT_EQ(take(), (Totals{4, 4, 6}));
+  }
+  EXPECT_EQ(queue_.graph_launches(), 0);
+}
+
+TEST_F(QueueTest, APassThatIsNotRepeatableRunsAtOnce) {
+  for (int i = 0; i < 3; ++i) {
+    queue_.begin_pass(false);
+    collect({1, 2, 3});
+    EXPECT_EQ(totals_, (Totals{2, 2, 3}));
+    queue_.end_pass();
+    EXPECT_EQ(take(), (Totals{2, 2, 3}));
+  }
+  EXPECT_EQ(queue_.graph_launches(), 0);
+}
+
+TEST_F(QueueTest, AnAbandonedPassIsForgotten) {
+  queue_.begin_pass(true);
+  collect({1, 2, 3});
+  queue_.abandon_pass();
+  EXPECT_EQ(take(), Totals{});
+  queue_.begin_pass(true);
+  collect({1, 2, 3});
+  pass({4, 5, 6});
+  EXPECT_EQ(take(), (Totals{8, 5, 6}));
+}
+
+TEST_F(QueueTest, OutsideOfPassesValuesAreStagedEachTime) {
+  for (int32_t i = 1; i < 4; ++i) {
+    collect({i, i, i});
+    EXPECT_EQ(take(), (Totals{static_cast<float>(2 * i), static_cast<float>(i), static_cast<float>(i)}));
+  }
+}
+
+// Four kernels, each adding one to what the one before has left.
+TEST_F(QueueTest, KernelsOfAGraphThatReadTooEarlySeeOldValues) {
+  constexpr size_t kWidth = 70;
+  constexpr size_t kKernels = 4;
+  for (const int64_t early : {0, 1}) {
+    std::array<std::array<float, kWidth>, kKernels + 1> rows{};
+    bool right = true;
+    for (int pass = 0; pass < 4; ++pass) {
+      rows[0].fill(static_cast<float>(10 * pass));
+      queue_.begin_pass(true);
+      for (size_t i = 0; i < kKernels; ++i) {
+        // The first of a pass follows nothing.
+        add_one(queue_, {rows[i].data(), rows[i + 1].data(), kWidth, i == 0 ? 0 : early});
+      }
+      queue_.end_pass();
+      for (const float value : rows[kKernels]) right = right && value == static_cast<float>(10 * pass) + kKernels;
+    }
+    EXPECT_EQ(right, early == 0);
+  }
+  EXPECT_EQ(queue_.graph_launches(), 6);
+}
+
+TEST_F(QueueTest, AFaultInAGraphLeavesNothingBehind) {
+  std::array<float, 3> values{};
+  const auto pass_with = [&](int32_t flag) {
+    queue_.begin_pass(true);
+    const int32_t* staged = queue_.stage(std::array{flag});
+    add_one(queue_, {values.data(), values.data(), 3, 0});
+    diverge(queue_, {staged});
+    for (int i = 0; i < 3; ++i) add_one(queue_, {values.data(), values.data(), 3, 0});
+    queue_.end_pass();
+  };
+  for (int i = 0; i < 2; ++i) pass_with(0);
+  EXPECT_THROW(pass_with(1), Fault);
+  values = {};
+  pass_with(0);
+  EXPECT_EQ(values, (std::array{4.0F, 4.0F, 4.0F}));
+  EXPECT_EQ(queue_.graph_launches(), 2) << "the one that failed is not counted";
+}
+
+TEST_F(QueueTest, EqualValuesOfAPassAreStagedOnce) {
+  queue_.begin_pass(false);
+  const int32_t* first = queue_.stage(Values{1, 2, 3});
+  const int32_t* other = queue_.stage(Values{1, 2, 4});
+  EXPECT_EQ(queue_.stage(Values{1, 2, 3}), first);
+  EXPECT_NE(first, other);
+  EXPECT_EQ(first[2], 3);
+  EXPECT_EQ(other[2], 4);
+  queue_.end_pass();
+}
+
+}  // namespace
+}  // namespace xlstm::cuda_emulator

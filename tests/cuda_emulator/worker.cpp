@@ -1,0 +1,333 @@
+#include "worker.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+#include <numeric>
+#include <string_view>
+
+#include "signals.h"
+
+namespace xlstm::cuda_emulator {
+namespace {
+
+// Compared by address.
+constexpr char kBarrier[] = "__syncthreads";
+constexpr char kWait[] = "wait_for_previous";
+constexpr char kEnd[] = "the kernel's end";
+constexpr size_t kCopyBytes = 16;
+
+std::string at(const char* operation, int line) {
+  return line == 0 ? std::string(operation) : std::string(operation) + " of line " + std::to_string(line);
+}
+
+std::string place(unsigned thread) {
+  return "thread " + std::to_string(thread);
+}
+
+size_t rounded_up(size_t bytes, size_t unit) {
+  return (bytes + unit - 1) / unit * unit;
+}
+
+// "…[auto kKernel = NAME; …" as the compiler writes it.
+std::string name_of(const Kernel& kernel) {
+  const std::string_view text = kernel.name;
+  constexpr std::string_view kBefore = "kKernel = ";
+  const size_t begin = text.find(kBefore);
+  if (begin == std::string_view::npos) return kernel.name;
+  const std::string_view rest = text.substr(begin + kBefore.size());
+  return std::string(rest.substr(0, rest.find_first_of(";,]")));
+}
+
+}  // namespace
+
+constinit thread_local Worker* running_worker = nullptr;
+constinit thread_local const Index* running_thread = nullptr;
+constinit thread_local const Block* running_block = nullptr;
+
+void poison(void* memory, size_t bytes) {
+  std::fill_n(static_cast<uint16_t*>(memory), rounded_up(bytes, sizeof(kPoison)) / sizeof(kPoison), kPoison);
+}
+
+GuardedMemory::GuardedMemory(size_t capacity)
+    : page_(static_cast<size_t>(sysconf(_SC_PAGESIZE))), bytes_(rounded_up(capacity, page_)) {
+  void* memory = mmap(nullptr, bytes_ + 2 * page_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) throw std::bad_alloc();
+  memory_ = static_cast<std::byte*>(memory);
+  mprotect(memory_ + page_, bytes_, PROT_READ | PROT_WRITE);
+}
+
+GuardedMemory::~GuardedMemory() {
+  munmap(memory_, bytes_ + 2 * page_);
+}
+
+std::byte* GuardedMemory::last(size_t bytes, size_t alignment) const {
+  return memory_ + page_ + bytes_ - rounded_up(bytes, alignment);
+}
+
+Worker::Worker() = default;
+
+void Worker::prepare(Launch& launch) {
+  launch_ = &launch;
+  catch_faults_of_this_thread();
+  if (launch.grid.threads > fibers_.size()) {
+    stacks_ = std::make_unique<emulator::Stacks>(launch.grid.threads);
+    fibers_.resize(launch.grid.threads);
+    make_fibers();
+  }
+  warps_ = launch.grid.threads / kLanes;
+  warp_order_.resize(warps_);
+  random_.seed(static_cast<unsigned>(launch.settings.seed * 2654435761U + 1));
+  order_lanes();
+}
+
+void Worker::run(Launch& launch) {
+  prepare(launch);
+  while (!launch.failed) {
+    const size_t next = launch.next++;
+    if (next >= launch.order.size()) break;
+    begin_block(launch.order[next]);
+    run_block();
+  }
+  launch_ = nullptr;
+}
+
+void Worker::begin_early(Launch& launch, uint32_t block) {
+  prepare(launch);
+  begin_block(block);
+  early_ = true;
+  run_block();
+}
+
+void Worker::finish_early() {
+  early_ = false;
+  if (launch_->failed) {
+    make_fibers();  // wherever they are
+  } else {
+    run_block();
+  }
+  launch_ = nullptr;
+}
+
+// Fibers stay where their last kernel ended, and begin the next one there; only those that a fault left are made anew.
+void Worker::make_fibers() {
+  for (size_t i = 0; i < fibers_.size(); ++i) {
+    fibers_[i].worker = this;
+    fibers_[i].index = {static_cast<unsigned>(i), 0, 0};
+    make_context(fibers_[i].context, stacks_->begin(i), stacks_->bytes_of(i), &fiber_main, &fibers_[i]);
+  }
+  faulted_ = false;
+}
+
+void Worker::fiber_main(void* argument) {
+  const Fiber& fiber = *static_cast<Fiber*>(argument);
+  Worker& self = *fiber.worker;
+  emulator::begin_context(*self.previous_);
+  for (;;) {
+    self.launch_->kernel->body(self.launch_->arguments);
+    self.arrive(kEnd, 0);
+  }
+}
+
+void Worker::begin_block(uint32_t block) {
+  const cuda::Grid& grid = launch_->grid;
+  block_.index = {block % grid.x, block / grid.x % grid.y, block / grid.x / grid.y};
+  block_.threads = {grid.threads, 1, 1};
+  block_.grid = {grid.x, grid.y, grid.z};
+  constexpr size_t kAlignment = 16;  // what XLSTM_DYNAMIC_SHARED promises
+  shared_ = shared_memory_.last(grid.shared_bytes, kAlignment);
+  poison(shared_, rounded_up(grid.shared_bytes, kAlignment));
+  for (unsigned i = 0; i < grid.threads; ++i) {
+    fibers_[i].copies.clear();
+    fibers_[i].group = 0;
+  }
+  // By the block, so that a run is the same whichever OS thread takes it.
+  random_.seed(static_cast<unsigned>(launch_->settings.seed * 2654435761U + block * 40503U + 1));
+  waited_for_previous_ = false;
+  arrived_ = 0;
+  stopped_ = 0;
+  order_warps();
+  first_lane_ = warp_order_[0] * kLanes;
+  start_round();
+  current_ = first_lane_ + lane_order_[0];
+}
+
+void Worker::run_block() {
+  running_worker = this;
+  running_block = &block_;
+  running_thread = &fibers_[current_].index;
+  previous_ = &main_;
+  switch_context(main_, fibers_[current_].context);
+  running_worker = nullptr;
+  if (faulted_) {
+    report_fault();
+    make_fibers();
+  }
+}
+
+void Worker::order_lanes() {
+  const Order order = launch_->settings.order;
+  lane_orders_used_ = order == Order::kShuffled ? kLaneOrders : 1;
+  for (unsigned i = 0; i < lane_orders_used_; ++i) {
+    auto& lanes = lane_orders_[i];
+    std::iota(lanes.begin(), lanes.end(), uint8_t{0});
+    if (order == Order::kReversed) std::reverse(lanes.begin(), lanes.end());
+    if (order == Order::kShuffled) std::shuffle(lanes.begin(), lanes.end(), random_);
+  }
+}
+
+void Worker::order_warps() {
+  std::iota(warp_order_.begin(), warp_order_.end(), uint16_t{0});
+  if (launch_->settings.order == Order::kReversed) std::reverse(warp_order_.begin(), warp_order_.end());
+  if (launch_->settings.order == Order::kShuffled) std::shuffle(warp_order_.begin(), warp_order_.end(), random_);
+}
+
+void Worker::start_round() {
+  lane_order_ = lane_orders_[lane_orders_used_ == 1 ? 0 : random_() % kLaneOrders].data();
+}
+
+void Worker::switch_to(unsigned thread) {
+  if (thread == current_) return;
+  const unsigned from = current_;
+  current_ = thread;
+  running_thread = &fibers_[thread].index;
+  previous_ = &fibers_[from].context;
+  switch_context(fibers_[from].context, fibers_[thread].context);
+}
+
+void Worker::arrive(const char* operation, int line) {
+  if (arrived_ == 0) {
+    operation_ = operation;
+    line_ = line;
+  } else if (line != line_ || std::string_view(operation) != operation_) {
+    diverged(operation, line, operation_, line_, first_lane_ + lane_order_[0]);
+  }
+  if (++arrived_ < kLanes) {
+    switch_to(first_lane_ + lane_order_[arrived_]);
+  } else {
+    end_round();
+  }
+}
+
+void Worker::end_round() {
+  arrived_ = 0;
+  round_ ^= 1;
+  if (operation_ == kBarrier || operation_ == kWait || operation_ == kEnd) {
+    if (stopped_ == 0) {
+      stop_operation_ = operation_;
+      stop_line_ = line_;
+    } else if (operation_ != stop_operation_ || line_ != stop_line_) {
+      diverged(operation_, line_, stop_operation_, stop_line_, warp_order_[0] * kLanes);
+    }
+    if (++stopped_ == warps_) {
+      stopped_ = 0;
+      if (operation_ == kEnd) return end_block();
+      if (operation_ == kWait) switch_context(fibers_[current_].context, main_);
+      order_warps();
+    }
+    first_lane_ = warp_order_[stopped_] * kLanes;
+  }
+  start_round();
+  switch_to(first_lane_ + lane_order_[0]);
+}
+
+void Worker::end_block() {
+  // A kernel that ends before the one before it lets the next one begin too early.
+  if (!waited_for_previous_) {
+    fault([] { return std::string("no thread of the block has called wait_for_previous()"); });
+  }
+  switch_context(fibers_[current_].context, main_);
+}
+
+const std::byte* Worker::exchange(const void* mine, size_t bytes, const char* operation, int line) {
+  auto& slots = slots_[round_];
+  if (bytes > 0) std::memcpy(slots.data() + lane() * kSlotBytes, mine, bytes);
+  arrive(operation, line);
+  return slots.data();
+}
+
+void Worker::barrier(int line) {
+  arrive(kBarrier, line);
+}
+
+void Worker::wait_for_previous() {
+  waited_for_previous_ = true;
+  if (early_) arrive(kWait, 0);
+}
+
+void Worker::copy_async(void* destination, const void* source) {
+  poison(destination, kCopyBytes);
+  Fiber& fiber = fibers_[current_];
+  fiber.copies.push_back({destination, source, fiber.group});
+}
+
+void Worker::commit_copies() {
+  ++fibers_[current_].group;
+}
+
+void Worker::wait_for_copies(int later_groups) {
+  Fiber& fiber = fibers_[current_];
+  const auto later = std::find_if(fiber.copies.begin(), fiber.copies.end(),
+                                  [&](const Copy& copy) { return copy.group >= fiber.group - later_groups; });
+  for (auto copy = fiber.copies.begin(); copy != later; ++copy) {
+    std::memcpy(copy->destination, copy->source, kCopyBytes);
+  }
+  fiber.copies.erase(fiber.copies.begin(), later);
+}
+
+void Worker::diverged(const char* operation, int line, const char* other_operation, int other_line, unsigned other) {
+  fault([&] {
+    return "arrives at " + at(operation, line) + ", but " + place(other) + " at " + at(other_operation, other_line);
+  });
+}
+
+void Worker::leave() {
+  faulted_ = true;
+  switch_context(fibers_[current_].context, main_, true);
+  __builtin_unreachable();
+}
+
+void Worker::report_fault() {
+  const std::lock_guard lock(launch_->mutex);
+  if (launch_->failed) return;
+  static constexpr const char* kOrders[] = {"forward", "reversed", "shuffled by seed "};
+  const Settings& settings = launch_->settings;
+  launch_->failed = true;
+  launch_->fault = "CUDA kernel " + name_of(*launch_->kernel) + " (block " + std::to_string(block_.index.x) + ", " +
+                   std::to_string(block_.index.y) + ", " + std::to_string(block_.index.z) + ", " + place(current_) +
+                   "): " + fault_ + " [order: " + kOrders[static_cast<int>(settings.order)] +
+                   (settings.order == Order::kShuffled ? std::to_string(settings.seed) : "") + "]";
+}
+
+const std::byte* exchange(const void* mine, size_t bytes, const char* operation, int line) {
+  return running_worker->exchange(mine, bytes, operation, line);
+}
+unsigned current_lane() {
+  return running_worker->lane();
+}
+void barrier(int line) {
+  running_worker->barrier(line);
+}
+void* dynamic_shared() {
+  return running_worker->shared();
+}
+void copy_async(void* destination, const void* source) {
+  running_worker->copy_async(destination, source);
+}
+void commit_copies() {
+  running_worker->commit_copies();
+}
+void wait_for_copies(int later_groups) {
+  running_worker->wait_for_copies(later_groups);
+}
+void wait_for_previous() {
+  running_worker->wait_for_previous();
+}
+void refuse(const char* what, int line) {
+  running_worker->fault([&] { return std::string(what) + " in line " + std::to_string(line); });
+}
+
+}  // namespace xlstm::cuda_emulator

@@ -1,0 +1,161 @@
+// One OS thread that runs blocks, their threads as fibers.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "emulator.h"
+#include "include/emulated_device.h"
+#include "tests/metal_emulator/fiber.h"
+
+namespace xlstm::cuda_emulator {
+
+constexpr unsigned kLanes = 32;
+constexpr size_t kMaxSharedBytes = size_t{227} * 1024;
+
+// What memory holds before it is written: NaN as float32, bfloat16 and float16.
+constexpr uint16_t kPoison = 0x7fff;
+void poison(void* memory, size_t bytes);
+
+// Memory that ends at a page which no one may touch.
+class GuardedMemory {
+ public:
+  explicit GuardedMemory(size_t capacity);
+  ~GuardedMemory();
+  GuardedMemory(const GuardedMemory&) = delete;
+  GuardedMemory& operator=(const GuardedMemory&) = delete;
+
+  // The last bytes of it, beginning at a multiple of `alignment`.
+  [[nodiscard]] std::byte* last(size_t bytes, size_t alignment) const;
+
+ private:
+  size_t page_;
+  size_t bytes_;  // without the guards
+  std::byte* memory_;
+};
+
+// One launch.
+struct Launch {
+  const Kernel* kernel = nullptr;
+  const void* arguments = nullptr;
+  cuda::Grid grid;
+  Settings settings;
+  std::vector<uint32_t> order;  // of the blocks
+
+  std::atomic<size_t> next{0};
+  std::atomic<bool> failed{false};
+  std::mutex mutex;
+  std::string fault;  // the first one
+};
+
+class Worker {
+ public:
+  Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Runs blocks until none is left or one failed.
+  void run(Launch& launch);
+  // Runs a block until all of its threads have come to wait_for_previous(), and from there to its end. No other block
+  // of this OS thread runs in between: they share static memory.
+  void begin_early(Launch& launch, uint32_t block);
+  void finish_early();
+
+  // The functions below belong to the running fiber.
+  const std::byte* exchange(const void* mine, size_t bytes, const char* operation, int line);
+  void barrier(int line);
+  [[nodiscard]] unsigned lane() const { return current_ % kLanes; }
+  [[nodiscard]] void* shared() const { return shared_; }
+  void copy_async(void* destination, const void* source);
+  void commit_copies();
+  void wait_for_copies(int later_groups);
+  void wait_for_previous();
+  // Ends the block, and the launch, by an error. `describe` returns what is wrong: by a function, since nothing is
+  // destroyed on the stack that is left.
+  template <class Describe>
+  [[noreturn]] void fault(const Describe& describe) {
+    fault_ = describe();
+    leave();
+  }
+
+ private:
+  struct Copy {
+    void* destination = nullptr;
+    const void* source = nullptr;
+    int group = 0;
+  };
+  struct Fiber {
+    emulator::Context context;
+    Index index;
+    Worker* worker = nullptr;
+    std::vector<Copy> copies;  // under way
+    int group = 0;             // to which the next copy belongs
+  };
+
+  static void fiber_main(void* fiber);
+  void make_fibers();
+  void prepare(Launch& launch);
+  void begin_block(uint32_t block);
+  // Goes on with the block until it ends, is suspended or fails.
+  void run_block();
+  void arrive(const char* operation, int line);
+  void end_round();
+  void end_block();
+  void start_round();
+  void switch_to(unsigned thread);
+  [[noreturn]] void diverged(const char* operation, int line, const char* other_operation, int other_line,
+                             unsigned other);
+  [[noreturn]] void leave();
+  void report_fault();
+  void order_lanes();
+  void order_warps();
+
+  Launch* launch_ = nullptr;
+  Block block_;
+  std::vector<Fiber> fibers_;
+  std::unique_ptr<emulator::Stacks> stacks_;
+  emulator::Context main_;
+  emulator::Context* previous_ = nullptr;  // that was switched from
+  bool faulted_ = false;
+  std::string fault_;                 // what is wrong
+  bool early_ = false;                // wait_for_previous() suspends the block
+  bool waited_for_previous_ = false;  // some thread of the block
+  unsigned current_ = 0;
+
+  // A round: the lanes of a warp run, one after the other, until each has arrived somewhere.
+  unsigned first_lane_ = 0;  // of the warp, as a thread
+  const uint8_t* lane_order_ = nullptr;
+  unsigned arrived_ = 0;
+  const char* operation_ = nullptr;
+  int line_ = 0;
+  // Between two barriers: the warps run, one after the other, until each has arrived at a barrier or the end.
+  unsigned warps_ = 0;
+  unsigned stopped_ = 0;
+  std::vector<uint16_t> warp_order_;
+  const char* stop_operation_ = nullptr;
+  int stop_line_ = 0;
+
+  // What the lanes leave in this round, and what they left in the one before, which some may still read.
+  std::array<std::array<std::byte, kLanes * kSlotBytes>, 2> slots_{};
+  size_t round_ = 0;
+
+  GuardedMemory shared_memory_{kMaxSharedBytes};
+  std::byte* shared_ = nullptr;
+
+  static constexpr unsigned kLaneOrders = 16;
+  std::array<std::array<uint8_t, kLanes>, kLaneOrders> lane_orders_{};
+  unsigned lane_orders_used_ = 1;
+  std::minstd_rand random_;
+};
+
+// Whose fiber runs on this OS thread; null outside of kernels.
+extern constinit thread_local Worker* running_worker;
+
+}  // namespace xlstm::cuda_emulator
