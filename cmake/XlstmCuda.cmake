@@ -8,9 +8,9 @@ if(APPLE OR XLSTM_SANITIZE)
   message(FATAL_ERROR "XLSTM_CUDA: expected Linux and no XLSTM_SANITIZE")
 endif()
 
-# Machine code for Ampere and Hopper, and what a driver makes machine code of for later GPUs.
+# Machine code for Hopper, and what a driver makes machine code of for later GPUs.
 if(NOT CMAKE_CUDA_ARCHITECTURES)
-  set(CMAKE_CUDA_ARCHITECTURES 80-real 90a-real 90-virtual)
+  set(CMAKE_CUDA_ARCHITECTURES 90)
 endif()
 if(CCACHE_PROGRAM AND NOT CMAKE_CUDA_COMPILER_LAUNCHER)
   set(CMAKE_CUDA_COMPILER_LAUNCHER "${CCACHE_PROGRAM}")

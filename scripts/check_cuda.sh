@@ -55,6 +55,7 @@ done
 if [[ $run == no && ($sanitize == yes || $bench == yes || -n $packed) ]]; then
   die "--sanitize, --bench, --packed: expected them with --run"
 fi
+if [[ $compile == yes && ($run == yes || -n $pack) ]]; then die "--compile: expected nothing beside it"; fi
 if [[ -n $pack && -n $packed ]]; then die "--pack: expected no --packed beside it"; fi
 
 build_programs() {
@@ -164,6 +165,7 @@ sanitized() {
   for ((shard = 0; shard < SHARDS; ++shard)); do
     wait "${pids[shard]}" || bad+=" tests.$tool.$shard.log"
   done
+  if ! grep -q '^\[  PASSED  \] [1-9]' "$LOGS/tests.$tool".*.log; then bad+=" no test ran"; fi
   row "$tool of the kernels' tests $filter" "$(verdict "$bad")" $((SECONDS - start))
   start=$SECONDS
   bad=""

@@ -68,7 +68,10 @@ class CudaOps : public DeviceOps {
 
   [[nodiscard]] at::Tensor place(at::Tensor tensor) const override { return tensor.contiguous().to(gpu_->tensors); }
 
-  void begin_pass(const RowPlan& plan) override { gpu_->queue.begin_pass(is_decoding(plan)); }
+  void begin_pass(const RowPlan& plan) override {
+    gpu_->queue.begin_pass(is_decoding(plan));
+    replaced_.clear();
+  }
 
   void end_pass() override { gpu_->queue.end_pass(); }
 

@@ -16,7 +16,7 @@
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
-#include "xlstm/core/errors.h"
+#include "kernels/cuda/errors.h"
 
 // Dynamic shared memory, aligned to 16 bytes, as an array of T; once in a kernel.
 #define XLSTM_DYNAMIC_SHARED(T, name)                               \
@@ -25,11 +25,6 @@
 #define XLSTM_UNROLL _Pragma("unroll")
 
 namespace xlstm::cuda {
-
-inline void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  fail(ExitCode::kDevice, what, "CUDA", "success", cudaGetErrorString(error));
-}
 
 __device__ inline void wait_for_previous() {
 #if __CUDA_ARCH__ >= 900
@@ -100,15 +95,6 @@ __device__ inline void wait_for_copies() {
 // Brings the line around an address, kPrefetchBytes, to the L2 cache, behind the caller's back.
 __device__ inline void prefetch_line(const void* global) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
-}
-
-// 16 bytes that are read once: they leave other data in the caches.
-__device__ inline uint4 load_once(const void* address) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::evict_first.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(address));
-  return v;
 }
 
 // Once for a kernel and a device: all of a processor's shared memory, and the same division between it and the first

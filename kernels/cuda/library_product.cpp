@@ -7,6 +7,7 @@
 #include <mutex>
 #include <vector>
 
+#include "kernels/cuda/errors.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/runtime.h"
 #include "xlstm/core/errors.h"
@@ -16,9 +17,10 @@ namespace {
 
 constexpr size_t kWorkspaceBytes = size_t{32} << 20;
 
-void check(cublasStatus_t status, const char* what) {
+void check_library(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  fail(ExitCode::kDevice, what, "cuBLAS", "success", cublasGetStatusString(status));
+  const ExitCode code = status == CUBLAS_STATUS_ALLOC_FAILED ? ExitCode::kMemory : ExitCode::kDevice;
+  fail(code, what, "cuBLAS", "success", cublasGetStatusString(status));
 }
 
 // Of one device. Made when first needed and kept to the end of the program. The workspace is its own: the library would
@@ -30,7 +32,7 @@ struct Library {
 
 Library make_library() {
   Library library;
-  check(cublasCreate(&library.handle), "library");
+  check_library(cublasCreate(&library.handle), "library");
   library.workspace = allocate_on_device(kWorkspaceBytes);
   return library;
 }
@@ -40,9 +42,7 @@ const Library& library_of_device() {
   static std::mutex mutex;
   static std::vector<Library> libraries(static_cast<size_t>(device_count()));
   int device = 0;
-  if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) {
-    fail(ExitCode::kDevice, "device", "CUDA", "success", cudaGetErrorString(error));
-  }
+  check(cudaGetDevice(&device), "device");
   const std::lock_guard lock(mutex);
   Library& library = libraries.at(static_cast<size_t>(device));
   if (library.handle == nullptr) library = make_library();
@@ -59,16 +59,17 @@ void multiply_now(const Grid& /*grid*/, const void* bytes, StreamHandle stream, 
   const auto& args = *static_cast<const LibraryProduct*>(bytes);
   const Library& library = library_of_device();
   // Naming a stream makes the library forget its workspace.
-  check(cublasSetStream(library.handle, static_cast<cudaStream_t>(stream)), "library's stream");
-  check(cublasSetWorkspace(library.handle, library.workspace, kWorkspaceBytes), "library's workspace");
+  check_library(cublasSetStream(library.handle, static_cast<cudaStream_t>(stream)), "library's stream");
+  check_library(cublasSetWorkspace(library.handle, library.workspace, kWorkspaceBytes), "library's workspace");
   const float one = 1;
   const float kept = args.add != 0 ? 1 : 0;
   const cudaDataType_t type = args.bfloat16 != 0 ? CUDA_R_16BF : CUDA_R_32F;
   const cublasComputeType_t compute = args.bfloat16 != 0 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_PEDANTIC;
-  check(cublasGemmEx(library.handle, CUBLAS_OP_T, CUBLAS_OP_N, to_int(args.out), to_int(args.rows), to_int(args.in),
-                     &one, args.weight, type, to_int(args.weight_stride), args.x, type, to_int(args.x_stride), &kept,
-                     args.y, CUDA_R_32F, to_int(args.y_stride), compute, CUBLAS_GEMM_DEFAULT),
-        "matrix product");
+  check_library(
+      cublasGemmEx(library.handle, CUBLAS_OP_T, CUBLAS_OP_N, to_int(args.out), to_int(args.rows), to_int(args.in), &one,
+                   args.weight, type, to_int(args.weight_stride), args.x, type, to_int(args.x_stride), &kept, args.y,
+                   CUDA_R_32F, to_int(args.y_stride), compute, CUBLAS_GEMM_DEFAULT),
+      "matrix product");
 }
 
 }  // namespace

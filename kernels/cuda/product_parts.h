@@ -18,7 +18,7 @@ constexpr int kTileRows = 8;     // and rows of x
 constexpr int kLaneColumns = 8;  // columns that a lane has of kBlockColumns, for two such instructions
 constexpr int kBlockColumns = 4 * kLaneColumns;
 constexpr int kChunkBytes = 16;  // of a copy
-constexpr int kMaxSharedBytes = 227 * 1024;
+constexpr int kMaxSharedBytes = static_cast<int>(kPlannedSharedBytes);
 
 // What becomes of a sum. The last two: SiLU(gate) · up as float32 or bfloat16.
 enum Sink : int32_t { kStore, kAdd, kGateUpFloat32, kGateUpBfloat16 };

@@ -2,15 +2,10 @@
 
 #include <cuda_runtime_api.h>
 
-#include "xlstm/core/errors.h"
+#include "kernels/cuda/errors.h"
 
 namespace xlstm::cuda {
 namespace {
-
-void check(cudaError_t error, const char* what) {
-  if (error == cudaSuccess) return;
-  fail(ExitCode::kDevice, what, "CUDA", "success", cudaGetErrorString(error));
-}
 
 cudaStream_t as_stream(StreamHandle stream) {
   return static_cast<cudaStream_t>(stream);
@@ -30,8 +25,9 @@ int device_count() {
 DeviceProperties device_properties(int device) {
   cudaDeviceProp properties{};
   check(cudaGetDeviceProperties(&properties, device), "device properties");
-  return {properties.name, properties.major, properties.minor, properties.multiProcessorCount,
-          properties.totalGlobalMem};
+  return {properties.name,           properties.major,
+          properties.minor,          properties.multiProcessorCount,
+          properties.totalGlobalMem, properties.sharedMemPerBlockOptin};
 }
 
 void select(int device) {

@@ -1,6 +1,7 @@
 // What the queue needs of CUDA's runtime, without its headers. Tests put an emulator in its place.
 //
-// All functions act on the device that select() named last on the calling thread. Error kDevice with what CUDA says.
+// All functions act on the device that select() named last on the calling thread. Error kDevice, or kMemory where there
+// is none left, with what CUDA says.
 #pragma once
 
 #include <cstddef>
@@ -33,9 +34,13 @@ struct DeviceProperties {
   int minor = 0;
   int processors = 0;
   size_t memory_bytes = 0;
+  size_t shared_bytes = 0;  // that a block may have
 };
 
-// 0 where there is no driver or no device.
+// Shared memory of a block that the kernels are planned for.
+constexpr size_t kPlannedSharedBytes = size_t{227} * 1024;
+
+// 0 where there is no driver that this CUDA can use, or no device.
 [[nodiscard]] int device_count();
 [[nodiscard]] DeviceProperties device_properties(int device);
 void select(int device);

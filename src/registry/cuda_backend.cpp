@@ -18,7 +18,7 @@ namespace xlstm {
 namespace {
 
 constexpr const char* kKind = "cuda";
-constexpr int kLeastMajor = 8;  // of the compute capability: matrix units for bfloat16, asynchronous copies
+constexpr int kLeastMajor = 9;  // of the compute capability; code is made for this one and later ones
 
 // The kernels of a GPU share one, so that they run in the order of the calls.
 class LazyGpus {
@@ -39,9 +39,16 @@ class LazyGpus {
 DeviceInfo describe(int index) {
   const cuda::DeviceProperties gpu = cuda::device_properties(index);
   DeviceInfo info{
-      cat(kKind, ':', index), kKind, gpu.major >= kLeastMajor,
+      cat(kKind, ':', index), kKind, true,
       cat(gpu.name, ", ", bytes_text(gpu.memory_bytes), ", compute capability ", gpu.major, '.', gpu.minor)};
-  if (!info.available) info.details += cat(", and the kernels need ", kLeastMajor, ".0");
+  if (gpu.major < kLeastMajor) {
+    info.available = false;
+    info.details += cat(", and the kernels need ", kLeastMajor, ".0");
+  } else if (gpu.shared_bytes < cuda::kPlannedSharedBytes) {
+    info.available = false;
+    info.details += cat(", and the kernels need ", cuda::kPlannedSharedBytes / 1024,
+                        " KB of shared memory for a block, not ", gpu.shared_bytes / 1024);
+  }
   return info;
 }
 

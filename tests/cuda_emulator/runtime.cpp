@@ -298,7 +298,12 @@ int device_count() {
   return 1;
 }
 DeviceProperties device_properties(int /*device*/) {
-  return {.name = "emulated", .major = 9, .minor = 0, .processors = 132, .memory_bytes = size_t{1} << 32};
+  return {.name = "emulated",
+          .major = 9,
+          .minor = 0,
+          .processors = 132,
+          .memory_bytes = size_t{1} << 32,
+          .shared_bytes = cuda_emulator::kMaxSharedBytes};
 }
 void select(int /*device*/) {}
 

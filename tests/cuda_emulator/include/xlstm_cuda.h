@@ -219,15 +219,6 @@ void wait_for_copies() {
   cuda_emulator::wait_for_copies(kLater);
 }
 
-inline uint4 load_once(const void* address, int line = __builtin_LINE()) {
-  if (reinterpret_cast<uintptr_t>(address) % 16 != 0) {
-    cuda_emulator::refuse("load_once of a misaligned address", line);
-  }
-  uint4 value;
-  std::memcpy(&value, address, sizeof(value));
-  return value;
-}
-
 template <auto kKernel, class Args>
 void invoke(const Grid& grid, const void* args, StreamHandle stream, bool early) {
   static_assert(std::is_trivially_copyable_v<Args> && alignof(Args) <= 8);
