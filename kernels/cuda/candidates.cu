@@ -9,15 +9,14 @@
 // Nothing is computed but comparisons of integers, so the result does not depend on the order of anything.
 #include <algorithm>
 
-#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/blocks.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/cuda/warp.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cuda {
 namespace {
 
-constexpr unsigned kAllLanes = 0xffffffffU;
-constexpr int kLanes = 32;
 constexpr int kWarps = 8;  // of a block
 constexpr int kThreads = kWarps * kLanes;
 constexpr int kAhead = 8;  // logits that a lane loads before it looks at the first
@@ -304,13 +303,9 @@ __global__ void __launch_bounds__(kThreads) merge_kept(CandidateArgs args) {
   }
 }
 
-int64_t divide_up(int64_t a, int64_t b) {
-  return (a + b - 1) / b;
-}
-
 // Of a block, which has a group for each warp at least.
 int64_t most_blocks(int64_t vocab) {
-  return divide_up(vocab, int64_t{kGroup} * kWarps);
+  return blocks_of(vocab, int64_t{kGroup} * kWarps);
 }
 
 int64_t keys_of_block(int64_t count) {
@@ -336,8 +331,8 @@ void find_candidates(Queue& queue, const Candidates& args) {
   XLSTM_ASSERT(args.vocab <= args.stride && args.vocab <= INT32_MAX && args.rows <= INT32_MAX);
   if (args.rows == 0) return;
   const int64_t wanted = std::clamp(kEnoughBlocks / args.rows, int64_t{1}, most_blocks(args.vocab));
-  const int64_t share = divide_up(args.vocab, wanted * kWarps * kGroup) * kGroup;
-  const int64_t blocks = divide_up(args.vocab, share * kWarps);
+  const int64_t share = blocks_of(args.vocab, wanted * kWarps * kGroup) * kGroup;
+  const int64_t blocks = blocks_of(args.vocab, share * kWarps);
   const CandidateArgs own = {args.logits,
                              args.stride,
                              args.scratch,

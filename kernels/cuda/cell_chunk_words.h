@@ -8,12 +8,10 @@
 #include <cstdint>
 
 #include "kernels/cuda/cell_chunk.h"
-#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/warp.h"
 
 namespace xlstm::cuda {
 
-constexpr unsigned kAllLanes = 0xffffffffU;
-constexpr int kLanes = 32;
 constexpr int kStepWords = 8;   // that one product is over
 constexpr int kPieceSteps = 4;  // of what a block keeps in shared memory at a time
 constexpr int kPieceWords = kPieceSteps * kStepWords;

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/warp.h"
 
 namespace xlstm::cuda {
 namespace {
@@ -14,9 +14,8 @@ constexpr unsigned kThreads = 256;
 constexpr unsigned kWarps = kThreads / 32;
 constexpr unsigned kColumnLanes = 8;
 constexpr unsigned kRowLanes = kThreads / kColumnLanes;
-constexpr unsigned kMaxRows = 8;      // rows of C that a thread holds; more rows go by in shares
-constexpr unsigned kGroupTokens = 8;  // of a sequence that are worked on between two barriers, at most
-constexpr unsigned kAllLanes = 0xffffffff;
+constexpr unsigned kMaxRows = 8;             // rows of C that a thread holds; more rows go by in shares
+constexpr unsigned kGroupTokens = 8;         // of a sequence that are worked on between two barriers, at most
 constexpr unsigned kGroupBytes = 64 * 1024;  // of shared memory for a group's tokens; a single token may take more
 constexpr float kNever = -1e30F;  // Gates below act as this one: exponentials are 0, differences are never infinite.
 
@@ -265,13 +264,6 @@ __device__ __forceinline__ void store_normaliser(const CellTensors& cell, int64_
   for (int32_t a = threadIdx.x; a < cell.dk; a += kThreads) narrow(n[a], to[a]);
 }
 
-// A sum over the warp, the same bits in all lanes.
-__device__ __forceinline__ float sum_of_lanes(float x) {
-  XLSTM_UNROLL
-  for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(kAllLanes, x, distance);
-  return x;
-}
-
 // Where the tokens of a group are, and what is done with them.
 struct Group {
   int64_t first_row;
@@ -303,7 +295,7 @@ __device__ __forceinline__ void stage_features(const Args& args, const Group& gr
     }
   }
   if (!group.with_n) return;  // the same in all threads
-  sum = sum_of_lanes(sum);
+  sum = warp_sum(sum);
   const unsigned at = group.turn * static_cast<unsigned>(args.tokens) + t;
   if (threadIdx.x % 32 == 0) shared.dots[at * kWarps + threadIdx.x / 32] = sum;
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda/blocks.h"
 #include "kernels/cuda/cell_chunk.h"
 #include "kernels/cuda/cell_view.h"
 #include "xlstm/core/errors.h"
@@ -16,6 +17,7 @@
 namespace xlstm {
 namespace {
 
+using cuda::blocks_of;
 using cuda::CellSpan;
 using cuda::ChunkArgs;
 using cuda::ChunkTile;
@@ -24,10 +26,6 @@ using cuda::Gpu;
 int32_t to_int(int64_t value) {
   XLSTM_ASSERT(value >= 0 && value <= std::numeric_limits<int32_t>::max());
   return static_cast<int32_t>(value);
-}
-
-int64_t blocks_of(int64_t count, int64_t block) {
-  return (count + block - 1) / block;
 }
 
 // Spans that go through the kernels together, in order.
@@ -112,14 +110,14 @@ class CudaChunkwise : public CellKernel {
     args.tiles = reinterpret_cast<const ChunkTile*>(staged + tiles);
   }
 
-  // Sets the pointers to scratch memory that begins at `begin`, and returns its size in words.
+  // Sets the pointers to scratch memory that begins at `begin`, if there is any yet, and returns its size in words.
   int64_t place_scratch(ChunkArgs& args, int32_t* begin) const {
     constexpr int64_t kAlignment = 64;  // words
     const int64_t word = cuda::chunk_word(options_.bfloat16_products);
     const int64_t tiles = int64_t{args.heads} * args.tile_count;
     int64_t size = 0;
     const auto place = [&](auto*& pointer, int64_t words) {
-      pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(begin + size);
+      if (begin != nullptr) pointer = reinterpret_cast<std::remove_reference_t<decltype(pointer)>>(begin + size);
       size += blocks_of(words, kAlignment) * kAlignment;
     };
     place(args.arrays, cuda::kChunkArrays * tiles * tile_);
@@ -135,15 +133,7 @@ class CudaChunkwise : public CellKernel {
   }
 
   // Makes sure that there is scratch memory for a band of args.heads heads.
-  void reserve(ChunkArgs args) {
-    const int64_t words = place_scratch(args, nullptr);
-    if (scratch_.defined() && scratch_.numel() >= words) return;
-    // What has been collected of a pass still uses the memory that goes away.
-    gpu_->queue.flush();
-    gpu_->queue.wait();
-    scratch_ = at::Tensor();
-    scratch_ = at::empty({words}, at::TensorOptions().device(gpu_->tensors).dtype(at::kInt));
-  }
+  void reserve(ChunkArgs args) { gpu_->grow(scratch_, place_scratch(args, nullptr), at::kInt); }
 
   ModelDims dims_;
   CudaChunkwiseOptions options_;

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "kernels/cuda/blocks.h"
 #include "kernels/element_type.h"
 #include "xlstm/core/errors.h"
 
@@ -14,10 +15,6 @@ namespace {
 constexpr const char* kWhere = "CUDA kernels";
 constexpr uintptr_t kLoadBytes = 16;   // of the widest load
 constexpr int64_t kGroupColumns = 32;  // that share a scale at least
-
-int64_t blocks_of(int64_t count, int64_t block) {
-  return (count + block - 1) / block;
-}
 
 int64_t bytes_of_columns(WeightFormat format, int64_t columns) {
   return format == WeightFormat::kInt4 ? blocks_of(columns, 2) : columns;

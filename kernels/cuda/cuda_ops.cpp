@@ -68,10 +68,7 @@ class CudaOps : public DeviceOps {
 
   [[nodiscard]] at::Tensor place(at::Tensor tensor) const override { return tensor.contiguous().to(gpu_->tensors); }
 
-  void begin_pass(const RowPlan& plan) override {
-    gpu_->queue.begin_pass(is_decoding(plan));
-    replaced_.clear();
-  }
+  void begin_pass(const RowPlan& plan) override { gpu_->queue.begin_pass(is_decoding(plan)); }
 
   void end_pass() override { gpu_->queue.end_pass(); }
 
@@ -114,7 +111,7 @@ class CudaOps : public DeviceOps {
       cuda::multiply_gate_up(gpu_->queue, cuda::matrix_of(gate_up), u, rows, dims_.ffn_dim, product);
     } else {
       const int64_t interleaved = gate_up.weight.size(0);
-      grow(gate_up_, rows * interleaved);
+      gpu_->grow(gate_up_, rows * interleaved, at::kFloat);
       multiply(gate_up, u, rows, {.y = mutable_floats(gate_up_), .stride = interleaved});
       cuda::swiglu(
           gpu_->queue,
@@ -145,7 +142,7 @@ class CudaOps : public DeviceOps {
     const int64_t count = candidates.size(1);
     XLSTM_ASSERT(count >= 1 && count <= cuda::kMaxCandidates && count <= vocab && vocab <= logits.size(1));
     XLSTM_ASSERT(rows <= logits.size(0) && logits.stride(1) == 1 && candidates.is_contiguous());
-    grow(keys_, cuda::candidate_scratch(rows, vocab, count), at::kLong);
+    gpu_->grow(keys_, cuda::candidate_scratch(rows, vocab, count), at::kLong);
     cuda::find_candidates(gpu_->queue, {.logits = floats(logits),
                                         .stride = logits.stride(0),
                                         .rows = rows,
@@ -165,17 +162,10 @@ class CudaOps : public DeviceOps {
     const int32_t* row_ids = nullptr;
   };
 
-  // Commands that a pass has collected may still name what is replaced.
-  void grow(at::Tensor& scratch, int64_t elements, at::ScalarType type = at::kFloat) {
-    if (scratch.defined() && scratch.numel() >= elements) return;
-    if (scratch.defined()) replaced_.push_back(scratch);
-    scratch = at::empty({elements}, at::TensorOptions().device(gpu_->tensors).dtype(type));
-  }
-
   // Rows of `linear.in` values in a scratch tensor, as the product with `linear` takes them.
   [[nodiscard]] ProductRows rows_for(const Linear& linear, at::Tensor& scratch, int64_t rows) {
     const int64_t stride = cuda::padded_columns(linear.in);
-    grow(scratch, rows * stride);
+    gpu_->grow(scratch, rows * stride, at::kFloat);
     return {scratch.mutable_data_ptr(), stride, takes_bfloat16(linear)};
   }
 
@@ -196,7 +186,7 @@ class CudaOps : public DeviceOps {
     const ProductRows rows = rows_for(linear, inputs_, u.rows);
     ProductRows also;
     if (for_float32 != nullptr && rows.bfloat16) {
-      grow(float32_inputs_, u.rows * rows.stride);
+      gpu_->grow(float32_inputs_, u.rows * rows.stride, at::kFloat);
       also = {float32_inputs_.mutable_data_ptr(), rows.stride, /*bfloat16=*/false};
       *for_float32 = also;
     }
@@ -260,12 +250,11 @@ class CudaOps : public DeviceOps {
   ModelDims dims_;
   std::shared_ptr<cuda::Gpu> gpu_;
   // Scratch of the largest pass so far. Inputs of products are float32 or bfloat16 by turns.
-  at::Tensor inputs_;                 // what a norm made for the product behind it
-  at::Tensor float32_inputs_;         // the same for the product with the gates
-  at::Tensor products_;               // SiLU(gate) · up
-  at::Tensor gate_up_;                // interleaved, of passes with many rows
-  at::Tensor keys_;                   // of find_candidates
-  std::vector<at::Tensor> replaced_;  // in this pass
+  at::Tensor inputs_;          // what a norm made for the product behind it
+  at::Tensor float32_inputs_;  // the same for the product with the gates
+  at::Tensor products_;        // SiLU(gate) · up
+  at::Tensor gate_up_;         // interleaved, of passes with many rows
+  at::Tensor keys_;            // of find_candidates
   std::vector<int32_t> int32_values_;
 };
 

@@ -56,21 +56,21 @@ class CudaRecurrent : public CellKernel {
     }
   }
 
-  // Memory of size [slots, heads]. What commands still use is kept when more is needed.
+  // Memory of size [slots, heads], zeros at first, as the kernels leave it.
   float* arrivals_for(int64_t slots) {
     const int64_t count = slots * dims_.num_heads;
-    if (arrivals_.empty() || arrivals_.back().numel() < count) {
+    if (!arrivals_.defined() || arrivals_.numel() < count) {
       gpu_->queue.flush();
-      arrivals_.push_back(at::zeros({count}, at::TensorOptions().device(gpu_->tensors).dtype(at::kFloat)));
+      arrivals_ = at::zeros({count}, at::TensorOptions().device(gpu_->tensors).dtype(at::kFloat));
     }
-    return static_cast<float*>(arrivals_.back().mutable_data_ptr());
+    return static_cast<float*>(arrivals_.mutable_data_ptr());
   }
 
   ModelDims dims_;
   std::shared_ptr<cuda::Gpu> gpu_;
   bool single_rows_;
   std::vector<int32_t> spans_;
-  std::vector<at::Tensor> arrivals_;
+  at::Tensor arrivals_;
 };
 
 }  // namespace

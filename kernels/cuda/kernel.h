@@ -27,15 +27,11 @@
 namespace xlstm::cuda {
 
 __device__ inline void wait_for_previous() {
-#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.wait;" ::: "memory");
-#endif
 }
 
 __device__ inline void start_next() {
-#if __CUDA_ARCH__ >= 900
   asm volatile("griddepcontrol.launch_dependents;");
-#endif
 }
 
 // (bits & kMask) | kMore in one instruction, which the compiler does not find for two constants.

@@ -4,13 +4,12 @@
 
 #include <cstring>
 
-#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/blocks.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/warp.h"
 
 namespace xlstm::cuda {
 
-constexpr unsigned kAllLanes = 0xffffffffU;
-constexpr int kLanes = 32;
 constexpr int kProductWarps = 8;
 constexpr int kProductThreads = kProductWarps * kLanes;
 constexpr int kTileOuts = 16;    // rows of W that a matrix instruction takes
@@ -71,10 +70,6 @@ void multiply_float32(Queue& queue, const ProductArgs& args);
 template <class T>
 __device__ inline T least(T a, T b) {
   return a < b ? a : b;
-}
-
-constexpr int64_t blocks_of(int64_t count, int64_t block) {
-  return (count + block - 1) / block;
 }
 
 // Where columns of x stand in a row of shared memory.
@@ -242,12 +237,6 @@ __device__ inline int chunk_place(int row, int chunk) {
   return row * kRowBytes + (chunk ^ turn) * kChunkBytes;
 }
 
-// Neither infinite nor tiny where x is large.
-__device__ inline float sigmoid(float x) {
-  const float small = expf(-fabsf(x));
-  return (x < 0 ? small : 1.0F) / (1 + small);
-}
-
 // Results.
 
 __device__ inline void put(const ProductArgs& args, int64_t row, int column, float sum) {
@@ -273,8 +262,7 @@ __device__ inline void put_gate_up(const ProductArgs& args, int64_t row, int col
     gate += args.bias[gate_row];
     up += args.bias[gate_row + kGateUpRun];
   }
-  const float slope = sigmoid(gate);
-  const float value = slope == 0 ? 0 : gate * slope * up;  // not -inf · 0
+  const float value = silu(gate) * up;
   put_gated(args, row, column, column < args.width ? value : 0);
 }
 
@@ -298,12 +286,6 @@ __device__ inline void put_input(float* to, float value) {
 }
 __device__ inline void put_input(__nv_bfloat16* to, float value) {
   *to = __float2bfloat16_rn(value);
-}
-
-__device__ inline float warp_sum(float value) {
-  XLSTM_UNROLL
-  for (int step = kLanes / 2; step > 0; step /= 2) value += __shfl_xor_sync(kAllLanes, value, step);
-  return value;
 }
 
 // Values that a thread takes at once, all under way together: of a row in steps of the block's threads, or of a head in

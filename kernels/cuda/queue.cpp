@@ -7,12 +7,6 @@
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cuda {
-namespace {
-
-constexpr int kOverlappingMajor = 9;  // Hopper
-
-}  // namespace
-
 bool Queue::Commands::operator==(const Commands& other) const {
   const auto same = [](const Command& a, const Command& b) {
     return a.invoke == b.invoke && a.grid == b.grid && a.args_begin == b.args_begin && a.args_bytes == b.args_bytes;
@@ -20,7 +14,7 @@ bool Queue::Commands::operator==(const Commands& other) const {
   return std::equal(list.begin(), list.end(), other.list.begin(), other.list.end(), same) && args == other.args;
 }
 
-Queue::Queue(int device) : device_(device), overlaps_(device_properties(device).major >= kOverlappingMajor) {
+Queue::Queue(int device) : device_(device) {
   select(device_);
   stream_ = make_stream();
   staged_host_ = static_cast<int32_t*>(allocate_pinned(kStagedValues * sizeof(int32_t)));
@@ -39,7 +33,7 @@ void Queue::append(Invoke invoke, const Grid& grid, const void* args, size_t byt
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   if (!in_pass_ || !repeatable_) {
     select(device_);
-    invoke(grid, args, stream_, overlaps_ && !std::exchange(first_of_pass_, !in_pass_));
+    invoke(grid, args, stream_, !std::exchange(first_of_pass_, !in_pass_));
     return;
   }
   commands_.list.push_back({invoke, grid, commands_.args.size(), bytes});
@@ -104,7 +98,7 @@ void Queue::launch_all(const Commands& commands) {
   bool early = false;
   for (const Command& command : commands.list) {
     command.invoke(command.grid, commands.args.data() + command.args_begin, stream_, early);
-    early = overlaps_;
+    early = true;
   }
 }
 

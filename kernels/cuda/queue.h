@@ -94,7 +94,6 @@ class Queue {
   void forget_staged();
 
   int device_;
-  bool overlaps_;  // the device can start a kernel early
   StreamHandle stream_ = nullptr;
   bool in_pass_ = false;
   bool repeatable_ = false;

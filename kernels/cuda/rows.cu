@@ -3,16 +3,15 @@
 // write.
 #include "kernels/cuda/rows.h"
 
-#include "kernels/cuda/kernel.h"
+#include "kernels/cuda/blocks.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/warp.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cuda {
 namespace {
 
 constexpr int kVector = 4;
-constexpr unsigned kAllLanes = 0xffffffffU;
-constexpr unsigned kLanes = 32;
 constexpr unsigned kThreads = 256;                           // of a block whose threads work by themselves
 constexpr unsigned kMostThreads = 1024;                      // of a block that takes a row
 constexpr int64_t kMostColumns = int64_t{65535} * kThreads;  // so many blocks may lie along y
@@ -61,26 +60,6 @@ __device__ inline float widen(__half value) {
 }
 __device__ inline float widen(__nv_bfloat16 value) {
   return __bfloat162float(value);
-}
-
-// Neither infinite nor tiny where x is large.
-__device__ inline float sigmoid(float x) {
-  const float small = expf(-fabsf(x));
-  return (x < 0 ? small : 1.0F) / (1 + small);
-}
-
-// 0 where x is -inf.
-__device__ inline float silu(float x) {
-  const float slope = sigmoid(x);
-  return slope == 0 ? 0 : x * slope;
-}
-
-// In every lane of the warp, the same in each.
-__device__ inline float warp_sum(float value) {
-  XLSTM_UNROLL
-  for (unsigned step = kLanes / 2; step > 0; step /= 2)
-    value += __shfl_xor_sync(kAllLanes, value, static_cast<int>(step));
-  return value;
 }
 
 // In every thread of the block. `partial`: [kMostThreads / kLanes], used by no other sum.
@@ -411,10 +390,6 @@ __global__ void __launch_bounds__(kThreads) cap_rows(BiasAndCapArgs args) {
   }
 }
 
-unsigned blocks_of(int64_t items, int64_t of_a_block) {
-  return static_cast<unsigned>((items + of_a_block - 1) / of_a_block);
-}
-
 // Whether packs of kVector elements can be loaded from and stored to `memory`, or there is none.
 template <class T>
 bool is_aligned(const T* memory) {
@@ -433,6 +408,10 @@ void check_grid(int64_t rows, int64_t columns) {
   XLSTM_ASSERT(rows >= 0 && rows <= INT32_MAX && columns >= 1 && columns <= kMostColumns);
 }
 
+unsigned grid_size(int64_t items, int64_t of_a_block) {
+  return static_cast<unsigned>(blocks_of(items, of_a_block));
+}
+
 OutRows out_rows(const ProductRows& out, int64_t width) {
   XLSTM_ASSERT(out.stride >= width && is_whole(out.stride));
   return {out.values, out.stride, out.bfloat16 ? 1 : 0};
@@ -445,9 +424,9 @@ void embed_as(Queue& queue, const Embed& args) {
   const auto rows = static_cast<unsigned>(args.rows);
   if (is_aligned(static_cast<const T*>(args.table)) && is_aligned(args.x) && is_whole(args.width)) {
     run<embed_rows<T, kVector>>(
-        queue, {.x = rows, .y = blocks_of(args.width, int64_t{kThreads} * kVector), .threads = kThreads}, own);
+        queue, {.x = rows, .y = grid_size(args.width, int64_t{kThreads} * kVector), .threads = kThreads}, own);
   } else {
-    run<embed_rows<T, 1>>(queue, {.x = rows, .y = blocks_of(args.width, kThreads), .threads = kThreads}, own);
+    run<embed_rows<T, 1>>(queue, {.x = rows, .y = grid_size(args.width, kThreads), .threads = kThreads}, own);
   }
 }
 
@@ -460,7 +439,7 @@ template <int kCount>
 void normalise(Queue& queue, int64_t rows, const RmsNormArgs& args) {
   const int64_t packs = args.out.stride / kCount;
   const bool holds_more = rows > kFewRows || packs > kMostThreads;
-  const unsigned warps = blocks_of(packs, holds_more ? int64_t{kHeldOfLongRow} * kLanes : kLanes);
+  const unsigned warps = grid_size(packs, holds_more ? int64_t{kHeldOfLongRow} * kLanes : kLanes);
   const unsigned threads = warps * kLanes < kMostThreads ? warps * kLanes : kMostThreads;
   const Grid grid = {.x = static_cast<unsigned>(rows), .threads = threads};
   if (holds_more) {
@@ -516,7 +495,7 @@ void gated_head_norm(Queue& queue, const GatedHeadNorm& args) {
                             static_cast<int32_t>(args.head_dim),
                             args.eps,
                             1.0F / static_cast<float>(args.head_dim)};
-  const Grid grid = {.x = blocks_of(args.rows * args.heads, kHeadThreads / kLanes), .threads = kHeadThreads};
+  const Grid grid = {.x = grid_size(args.rows * args.heads, kHeadThreads / kLanes), .threads = kHeadThreads};
   if (is_aligned(args.h) && is_aligned(args.o) && is_aligned(args.weight) && is_aligned(args.bias) &&
       is_aligned(args.out) && is_whole(args.h_stride) && is_whole(args.o_stride) && is_whole(args.head_dim)) {
     run<normalise_heads<kVector>>(queue, grid, own);
@@ -533,10 +512,10 @@ void swiglu(Queue& queue, const Swiglu& args) {
   // The last pack may reach behind the width, but not behind its run.
   const bool has_whole_runs = args.stride >= 2 * kGateUpRun * blocks_of(args.width, kGateUpRun);
   if (has_whole_runs && is_aligned(args.gate_up) && is_aligned(args.out) && is_whole(args.stride)) {
-    run<gate_rows<kVector>>(queue, {.x = rows, .y = blocks_of(args.out.stride, kBlock * kVector), .threads = kThreads},
+    run<gate_rows<kVector>>(queue, {.x = rows, .y = grid_size(args.out.stride, kBlock * kVector), .threads = kThreads},
                             own);
   } else {
-    run<gate_rows<1>>(queue, {.x = rows, .y = blocks_of(args.out.stride, kBlock), .threads = kThreads}, own);
+    run<gate_rows<1>>(queue, {.x = rows, .y = grid_size(args.out.stride, kBlock), .threads = kThreads}, own);
   }
 }
 
@@ -548,9 +527,9 @@ void add_bias_and_cap(Queue& queue, const BiasAndCap& args) {
   const auto rows = static_cast<unsigned>(args.rows);
   constexpr int64_t kBlock = int64_t{kThreads} * kCapPacks;
   if (is_aligned(args.y) && is_aligned(args.bias) && is_whole(args.stride) && is_whole(args.width)) {
-    run<cap_rows<kVector>>(queue, {.x = rows, .y = blocks_of(args.width, kBlock * kVector), .threads = kThreads}, own);
+    run<cap_rows<kVector>>(queue, {.x = rows, .y = grid_size(args.width, kBlock * kVector), .threads = kThreads}, own);
   } else {
-    run<cap_rows<1>>(queue, {.x = rows, .y = blocks_of(args.width, kBlock), .threads = kThreads}, own);
+    run<cap_rows<1>>(queue, {.x = rows, .y = grid_size(args.width, kBlock), .threads = kThreads}, own);
   }
 }
 

@@ -139,7 +139,7 @@ TEST(CudaEmulator, FaultsEndTheLaunchWithTheirPlace) {
 }
 
 TEST(CudaEmulator, TheProcessorsFaultsEndTheLaunch) {
-  if (!has_checks()) GTEST_SKIP() << "the sanitizer ends the program";
+  if (!has_checks()) GTEST_SKIP() << "NOT RUN: built with a sanitizer, which ends the program itself";
   EXPECT_THAT(fault_of(kPastShared), testing::AllOf(HasSubstr("where no memory is"), HasSubstr("thread 77")));
   EXPECT_THAT(fault_of(kMisalignedVector), HasSubstr("a misaligned access"));
   EXPECT_EQ(sums(kSound), expected_sums()) << "after faults";

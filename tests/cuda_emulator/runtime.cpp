@@ -16,73 +16,13 @@
 #include <vector>
 
 #include "emulator.h"
+#include "tests/metal_emulator/team.h"
 #include "worker.h"
 
 namespace xlstm::cuda_emulator {
 namespace {
 
 constexpr unsigned kMaxThreads = 1024;
-
-// The OS threads that run blocks: the caller of a launch and one that waits for work.
-class Team {
- public:
-  static Team& get() {
-    static Team team;
-    return team;
-  }
-
-  void run(Launch& launch) {
-    const std::lock_guard only_one(launches_);
-    const bool both = launch.order.size() > 1 && launch.settings.os_threads > 1;
-    if (both) {
-      const std::lock_guard lock(mutex_);
-      work_ = &launch;
-      changed_.notify_all();
-    }
-    own_.run(launch);
-    if (both) {
-      std::unique_lock lock(mutex_);
-      if (work_ == &launch) work_ = nullptr;  // not begun: nothing was left
-      changed_.wait(lock, [this] { return !busy_; });
-    }
-  }
-
- private:
-  Team() : helper_([this] { help(); }) {}
-  ~Team() {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-      changed_.notify_all();
-    }
-    helper_.join();
-  }
-
-  void help() {
-    Worker worker;
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [this] { return stop_ || work_ != nullptr; });
-      if (stop_) return;
-      Launch& launch = *std::exchange(work_, nullptr);
-      busy_ = true;
-      lock.unlock();
-      worker.run(launch);
-      lock.lock();
-      busy_ = false;
-      changed_.notify_all();
-    }
-  }
-
-  std::mutex launches_;
-  Worker own_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Launch* work_ = nullptr;
-  bool busy_ = false;
-  bool stop_ = false;
-  std::thread helper_;
-};
 
 // Runs one block of a kernel that begins before others have ended. On an OS thread of its own, for its static memory.
 class EarlyThread {
@@ -182,7 +122,7 @@ void set_up(Launch& launch, const Kernel& kernel, const cuda::Grid& grid, const 
 void run_now(const Kernel& kernel, const cuda::Grid& grid, const void* arguments) {
   Launch launch;
   set_up(launch, kernel, grid, arguments);
-  Team::get().run(launch);
+  emulator::Team<Worker, Launch>::get().run(launch);
   if (launch.failed) throw Fault(launch.fault);
 }
 
@@ -209,7 +149,7 @@ void run_overlapping(const Graph& graph) {
       threads[(begun + 1) % threads.size()].begin(next, next.order.front());
     }
     if (began_early) threads[i % threads.size()].finish();
-    if (!launches[i].failed) Team::get().run(launches[i]);
+    if (!launches[i].failed) emulator::Team<Worker, Launch>::get().run(launches[i]);
     if (!launches[i].failed) continue;
     for (size_t later = i + 1; later <= begun; ++later) {
       launches[later].failed = true;

@@ -12,69 +12,11 @@
 
 #include "emulator.h"
 #include "registry.h"
+#include "team.h"
 #include "worker.h"
 
 namespace xlstm::emulator {
 namespace {
-
-// The OS threads that run threadgroups: the caller of a dispatch and one that waits for work.
-class Team {
- public:
-  static Team& get() {
-    static Team team;
-    return team;
-  }
-
-  void run(Launch& launch) {
-    const bool both = launch.order.size() > 1 && launch.settings.os_threads > 1;
-    if (both) {
-      const std::lock_guard lock(mutex_);
-      work_ = &launch;
-      changed_.notify_all();
-    }
-    own_.run(launch);
-    if (both) {
-      std::unique_lock lock(mutex_);
-      if (work_ == &launch) work_ = nullptr;  // not begun: nothing was left
-      changed_.wait(lock, [this] { return !busy_; });
-    }
-  }
-
- private:
-  Team() : helper_([this] { help(); }) {}
-  ~Team() {
-    {
-      const std::lock_guard lock(mutex_);
-      stop_ = true;
-      changed_.notify_all();
-    }
-    helper_.join();
-  }
-
-  void help() {
-    Worker worker;
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [this] { return stop_ || work_ != nullptr; });
-      if (stop_) return;
-      Launch& launch = *std::exchange(work_, nullptr);
-      busy_ = true;
-      lock.unlock();
-      worker.run(launch);
-      lock.lock();
-      busy_ = false;
-      changed_.notify_all();
-    }
-  }
-
-  Worker own_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Launch* work_ = nullptr;
-  bool busy_ = false;
-  bool stop_ = false;
-  std::thread helper_;
-};
 
 struct Argument {
   bool set = false;
@@ -335,7 +277,7 @@ void MetalKernelFunction::dispatch(c10::ArrayRef<uint64_t> length, c10::Optional
     std::shuffle(launch.order.begin(), launch.order.end(), random);
   }
   emulator::prepare_checks(launch);
-  emulator::Team::get().run(launch);
+  emulator::Team<emulator::Worker, emulator::Launch>::get().run(launch);
   if (launch.failed) throw Fault(launch.fault);
 }
 
