@@ -1,11 +1,10 @@
-// What the kernels of the products share: their arguments, how weights become bfloat16, how inputs are normed, how sums
-// become results. For .cu files only.
+// What the kernels of the products share: their arguments, how inputs are normed, how sums become results. For .cu
+// files only.
 #pragma once
-
-#include <cstring>
 
 #include "kernels/cuda/blocks.h"
 #include "kernels/cuda/product.h"
+#include "kernels/cuda/product_weights.h"
 #include "kernels/cuda/warp.h"
 
 namespace xlstm::cuda {
@@ -72,157 +71,10 @@ __device__ inline T least(T a, T b) {
   return a < b ? a : b;
 }
 
-// Where columns of x stand in a row of shared memory.
-struct InOrder {
-  static __device__ inline int place(int column) { return column; }
-};
-
-// Formats of weights. A lane has kBits bytes of a row, kLaneColumns columns, which become kParts times four pairs of
-// bfloat16; of x it has the same columns, whose pairs order() brings into the same order, or place() one by one.
-
-struct Bfloat16Weights : InOrder {
-  static constexpr int kBits = 16;
-  static constexpr int kParts = 1;
-  static constexpr bool kHasScale = false;
-  static constexpr bool kHasZero = false;
-  using Raw = uint4;
-
-  static __device__ inline void widen(const Raw& raw, uint32_t /*zero*/, uint32_t (&pairs)[kParts][4]) {
-    pairs[0][0] = raw.x;
-    pairs[0][1] = raw.y;
-    pairs[0][2] = raw.z;
-    pairs[0][3] = raw.w;
-  }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) {
-    pairs[0] = x.x;
-    pairs[1] = x.y;
-    pairs[2] = x.z;
-    pairs[3] = x.w;
-  }
-};
-
-// The 11 bits of a half are 8 in one bfloat16 and the rest in another.
-struct Float16Weights : InOrder {
-  static constexpr int kBits = 16;
-  static constexpr int kParts = 2;
-  static constexpr bool kHasScale = false;
-  static constexpr bool kHasZero = false;
-  using Raw = uint4;
-
-  static __device__ inline float widened(uint32_t half) {
-    return __half2float(__ushort_as_half(static_cast<unsigned short>(half)));
-  }
-  static __device__ inline void widen(const Raw& raw, uint32_t /*zero*/, uint32_t (&pairs)[kParts][4]) {
-    const uint32_t words[4] = {raw.x, raw.y, raw.z, raw.w};
-    XLSTM_UNROLL
-    for (int i = 0; i < 4; ++i) {
-      const float even = widened(words[i] & 0xffffU);
-      const float odd = widened(words[i] >> 16);
-      const uint32_t even_upper = __float_as_uint(even) & 0xffff0000U;
-      const uint32_t odd_upper = __float_as_uint(odd) & 0xffff0000U;
-      pairs[0][i] = even_upper >> 16 | odd_upper;
-      const uint32_t even_rest = __float_as_uint(even - __uint_as_float(even_upper));
-      const uint32_t odd_rest = __float_as_uint(odd - __uint_as_float(odd_upper));
-      pairs[1][i] = even_rest >> 16 | (odd_rest & 0xffff0000U);
-    }
-  }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) { Bfloat16Weights::order(x, pairs); }
-};
-
-// a - b of two pairs of bfloat16.
-__device__ inline uint32_t difference(uint32_t a, uint32_t b) {
-  __nv_bfloat162 from;
-  __nv_bfloat162 what;
-  memcpy(&from, &a, sizeof(from));
-  memcpy(&what, &b, sizeof(what));
-  const __nv_bfloat162 result = __hsub2(from, what);
-  uint32_t bits;
-  memcpy(&bits, &result, sizeof(bits));
-  return bits;
-}
-
-// 128 in bfloat16, twice: its last bits count ones.
-constexpr uint32_t kPairOf128 = 0x43004300U;
-
-__device__ inline uint32_t lower_halves(uint32_t a, uint32_t b) {
-  return (a & 0xffffU) | b << 16;
-}
-__device__ inline uint32_t upper_halves(uint32_t a, uint32_t b) {
-  return a >> 16 | (b & 0xffff0000U);
-}
-
-// Pairs of columns (0, 2), (1, 3), (4, 6), (5, 7).
-struct Int8Weights {
-  static constexpr int kBits = 8;
-  static constexpr int kParts = 1;
-  static constexpr bool kHasScale = true;
-  static constexpr bool kHasZero = false;
-  using Raw = uint2;
-
-  // Bytes 0 and 2. The sign bit of 128 + seven bits taken as 128 more is what is to be subtracted.
-  static __device__ inline uint32_t widened(uint32_t bytes) {
-    return difference(pick_bits<0x007f007fU, kPairOf128>(bytes), pick_bits<0x00800080U, kPairOf128>(bytes));
-  }
-  static __device__ inline void widen(const Raw& raw, uint32_t /*zero*/, uint32_t (&pairs)[kParts][4]) {
-    pairs[0][0] = widened(raw.x);
-    pairs[0][1] = widened(raw.x >> 8);
-    pairs[0][2] = widened(raw.y);
-    pairs[0][3] = widened(raw.y >> 8);
-  }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) {
-    pairs[0] = lower_halves(x.x, x.y);
-    pairs[1] = upper_halves(x.x, x.y);
-    pairs[2] = lower_halves(x.z, x.w);
-    pairs[3] = upper_halves(x.z, x.w);
-  }
-  static __device__ inline int place(int column) { return (column & ~3) | (column & 1) << 1 | (column >> 1 & 1); }
-};
-
-// Pairs of columns (0, 4), (1, 5), (2, 6), (3, 7).
-struct Int4Weights {
-  static constexpr int kBits = 4;
-  static constexpr int kParts = 1;
-  static constexpr bool kHasScale = true;
-  static constexpr bool kHasZero = true;
-  using Raw = uint32_t;
-
-  static __device__ inline void widen(const Raw& raw, uint32_t zero, uint32_t (&pairs)[kParts][4]) {
-    const uint32_t offset = kPairOf128 | zero * 0x00010001U;
-    XLSTM_UNROLL
-    for (int i = 0; i < 4; ++i) pairs[0][i] = difference(pick_bits<0x000f000fU, kPairOf128>(raw >> 4 * i), offset);
-  }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) {
-    pairs[0] = lower_halves(x.x, x.z);
-    pairs[1] = upper_halves(x.x, x.z);
-    pairs[2] = lower_halves(x.y, x.w);
-    pairs[3] = upper_halves(x.y, x.w);
-  }
-  static __device__ inline int place(int column) { return (column & ~7) | (column << 1 & 6) | (column >> 2 & 1); }
-};
-
-// sums += W · x of a lane's columns: `low` and `high` are those of rows g and g + 8 of a tile.
-template <class F>
-__device__ inline void add_products(const uint32_t (&low)[F::kParts][4], const uint32_t (&high)[F::kParts][4],
-                                    const uint32_t (&x)[4], float (&sums)[4]) {
-  XLSTM_UNROLL
-  for (int part = 0; part < F::kParts; ++part) {
-    XLSTM_UNROLL
-    for (int i = 0; i < 4; i += 2) {
-      const uint32_t a[4] = {low[part][i], high[part][i], low[part][i + 1], high[part][i + 1]};
-      const uint32_t b[2] = {x[i], x[i + 1]};
-      mma_bf16(sums, a, b);
-    }
-  }
-}
-
 // Of a column that is a multiple of kBlockColumns.
 __device__ inline int group_of(const ProductArgs& args, int column) {
   const auto group = static_cast<int>(column / kBlockColumns * args.group_step >> 32);
   return least(group, args.groups - 1);
-}
-
-__device__ inline float half_value(uint32_t bits) {
-  return __half2float(__ushort_as_half(static_cast<unsigned short>(bits)));
 }
 
 // Where 16 bytes of a row stand in shared memory, so that lanes which read the same chunks of neighbouring rows find
