@@ -15,7 +15,8 @@ struct Activations {
   at::Tensor o;      // view of qkvo: [max_rows, v_dim] output gate before the sigmoid
   at::Tensor gates;  // [max_rows, 2·NH] soft-capped pre-activations, i | f
   at::Tensor h;      // [max_rows, v_dim] output of the cell, head-major
-  at::Tensor ffn;    // [max_rows, 2·F] gate | up and their product, in an order of the device's own, or not used
+  at::Tensor ffn;    // [max_rows, 2·F] gate | up and their product, in an order of the device's own; undefined
+                     // where the device does not write it (PassMemory)
 };
 
 }  // namespace xlstm

@@ -39,6 +39,10 @@ class CellKernel {
   // Steps: every span has one row. Sequence: any row count. Chunkwise: row counts are multiples of the chunk size that
   // the kernel was made with. One call at a time per kernel object.
   virtual void run(const CellArgs& args) = 0;
+
+  // Bytes of memory of its own that it keeps once it has run passes up to this size, about, where it says so;
+  // else it is in a fixed amount.
+  [[nodiscard]] virtual double scratch_bytes(const PassSize& /*size*/) const { return 0; }
 };
 
 }  // namespace xlstm

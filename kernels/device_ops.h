@@ -26,6 +26,12 @@ enum class RowOrder {
 // What a product rounds its input rows to before it multiplies; sums and results are float32 in any case.
 enum class InputRounding { kNone, kBfloat16, kInt8 };  // kInt8: codes in steps of a row's largest magnitude / 127
 
+// What passes up to some size take beside weights, states and the activations that all devices write.
+struct PassMemory {
+  bool ffn = true;           // Activations::ffn is written
+  double scratch_bytes = 0;  // of the object's own memory, about, where it says so; else it is in a fixed amount
+};
+
 // One pass at a time per object. Rows are [0, plan.rows()). Operations come in the order of their calls but may return
 // before they are done: mixer_in leaves what a cell kernel of the same device reads, mixer_out and feed_forward may
 // still write x, which other readers find after the next mixer_in, head or end_pass. Weights live until then, too.
@@ -73,6 +79,9 @@ class DeviceOps {
   virtual void find_candidates(const at::Tensor& /*logits*/, int64_t /*vocab*/, at::Tensor& /*candidates*/) {
     XLSTM_ASSERT(false);  // there is none
   }
+
+  // Asked before weights are loaded. `matrices`: the format that those of all blocks will have.
+  [[nodiscard]] virtual PassMemory pass_memory(const PassSize& /*size*/, WeightFormat /*matrices*/) const { return {}; }
 };
 
 }  // namespace xlstm

@@ -1,4 +1,5 @@
-// What one forward pass computes: which rows belong to which sequence, and whose logits are wanted.
+// What one forward pass computes: which rows belong to which sequence, and whose logits are wanted; and how large the
+// passes get that memory is planned for.
 #pragma once
 
 #include <cstdint>
@@ -44,6 +45,16 @@ class RowPlan {
   std::vector<Span> spans_;
   std::vector<int64_t> logit_rows_;
   int64_t rows_ = 0;
+};
+
+// Rows of a pass that all devices take. More at once would gain nothing: the products are long, and weights are read
+// once for so many rows.
+constexpr int64_t kMostPassRows = int64_t{1} << 18;
+
+// Bounds of all passes of a run.
+struct PassSize {
+  int64_t rows = 1;
+  int64_t sequences = 1;
 };
 
 }  // namespace xlstm

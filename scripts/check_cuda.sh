@@ -18,13 +18,14 @@
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=gpu_lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/gpu_lib.sh"
 cd "$ROOT"
 
 HERE=build/cuda  # the programs' tests know this path
 BIN=$HERE/bin
 LOGS=$HERE/logs
 PROGRAMS="xlstm_generate test_kernels_cuda_gpu test_cuda_cli_gpu"
-PACK_LIMIT=$((50 * 1024 * 1024))  # bytes
 PART_SECONDS=400
 SHARDS=4  # of the tests under each tool, side by side
 
@@ -66,69 +67,16 @@ build_programs() {
   build cuda $PROGRAMS
 }
 
-# Shared libraries of the programs that neither every Linux system nor torch's wheels have.
-carried_libraries() {
-  local program
-  for program in $PROGRAMS; do ldd "$BIN/$program"; done |
-    sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | sort -u |
-    grep -v -E '/(libc|libm|libdl|librt|libutil|libpthread|libgcc_s|libstdc\+\+)\.so|/torch/lib/|/nvidia/|/cuda|ld-linux'
-}
-
-pack_programs() {
-  local folder program library size
-  folder=$(mktemp -d)
-  mkdir "$folder/bin" "$folder/lib"
-  for program in $PROGRAMS; do strip -o "$folder/bin/$program" "$BIN/$program"; done
-  while read -r library; do cp -L "$library" "$folder/lib/"; done < <(carried_libraries)
-  tar -C "$folder" -cJf "$pack" bin lib
-  rm -rf "$folder"
-  size=$(stat -c %s "$pack")
-  if ((size > PACK_LIMIT)); then die "$pack: expected at most $PACK_LIMIT bytes, got $size"; fi
-  say "packed $pack, $((size / 1024)) KB"
-}
-
-# torch's folder: its libraries are in lib, those of CUDA in nvidia/*/lib beside it.
-torch_folder() {
-  if [[ -n ${XLSTM_LIBTORCH:-} ]]; then
-    echo "$XLSTM_LIBTORCH"
-  else
-    python3 -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("torch").origin))' 2>/dev/null ||
-      die "libtorch: expected XLSTM_LIBTORCH or a python3 with torch, got neither"
-  fi
-}
-
-set_library_path() {
-  local torch folder
-  torch=$(torch_folder)
-  LD_LIBRARY_PATH=$torch/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-  for folder in "$torch"/../nvidia/*/lib; do
-    if [[ -d $folder ]]; then LD_LIBRARY_PATH+=:$folder; fi
-  done
-  if [[ -d $HERE/lib ]]; then LD_LIBRARY_PATH=$ROOT/$HERE/lib:$LD_LIBRARY_PATH; fi
-  export LD_LIBRARY_PATH
-}
-
 # --- Running ---------------------------------------------------------------------------------------------------------
-
-failed=0
-# row WHAT RESULT SECONDS
-row() {
-  printf '%-62s %-44s %5s s\n' "$1" "$2" "$3" | tee -a "$LOGS/table.txt"
-  if [[ $2 == FAILED* ]]; then failed=1; fi
-}
-
-# What a program's last words say: tests or selftest cases passed, or nothing.
-summary() {
-  sed -n 's/^\[  PASSED  \] \(.*\)\./: \1/p; s/^\([0-9]* passed, [0-9]* failed\)$/: \1/p' "$1" | tail -n 1
-}
 
 # part WHAT LOG COMMAND…: must succeed. The end of the log of one that does not goes to stderr.
 part() {
-  local what=$1 log=$LOGS/$2 start=$SECONDS status=0
+  local what=$1 log=$LOGS/$2 start=$SECONDS status=0 words
   shift 2
   timeout "$PART_SECONDS" "$@" >"$log" 2>&1 || status=$?
   if ((status == 0)); then
-    row "$what" "PASSED$(summary "$log")" $((SECONDS - start))
+    words=$(last_words "$log")
+    row "$what" "PASSED${words:+: ${words% passed}}" $((SECONDS - start))
   else
     row "$what" "FAILED: exit code $status; see $log" $((SECONDS - start))
     grep -E '^FAIL |FAILED|^error:|Failure' "$log" | head -n 12 >&2 || true
@@ -150,8 +98,7 @@ under() {
   local tool=$1 log=$LOGS/$2
   shift 2
   timeout "$PART_SECONDS" compute-sanitizer --tool "$tool" --error-exitcode 86 "$@" >"$log" 2>&1 || return 1
-  # racecheck's warnings leave the exit code alone.
-  grep -q -E 'ERROR SUMMARY: 0 errors|RACECHECK SUMMARY: 0 hazards' "$log"
+  found_nothing "$log"
 }
 
 # sanitized TOOL: the tests in shards side by side, then a generation.
@@ -212,13 +159,10 @@ link_shared_files() {
 }
 
 run_programs() {
-  command -v nvidia-smi >/dev/null || die "nvidia-smi: expected a machine with an NVIDIA GPU, got none"
   PATH=$PATH:/usr/local/cuda/bin
+  begin_table
   set_library_path
-  rm -rf "$LOGS"
-  mkdir -p "$LOGS"
   link_shared_files
-  nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader | tee "$LOGS/table.txt"
   if [[ $tests == yes ]]; then run_tests; fi
   if [[ $sanitize == yes ]]; then run_sanitizer; fi
   if [[ $bench == yes ]]; then run_bench; fi
@@ -235,12 +179,11 @@ if [[ $compile == yes ]]; then
   exit 0
 fi
 if [[ -n $packed ]]; then
-  mkdir -p "$HERE"
-  tar -C "$HERE" -xJf "$packed"
+  unpack_programs "$packed"
 else
   build_programs
 fi
-if [[ -n $pack ]]; then pack_programs; fi
+if [[ -n $pack ]]; then pack_programs "$BIN" "$pack"; fi
 if [[ $run == yes ]]; then
   run_programs
   if ((failed)); then die "CUDA: a check failed; see above and $LOGS"; fi

@@ -12,6 +12,8 @@
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=gpu_lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/gpu_lib.sh"
 cd "$ROOT"
 
 HERE=build/metal_cuda  # the programs' tests know this path
@@ -56,48 +58,18 @@ build_programs() {
   ninja -C "$build_dir" -j "$(job_count)" metal_cuda >&2 </dev/null || die "the build failed; see above"
 }
 
-# Shared libraries of the programs that neither every Linux system nor libtorch's wheel has.
-carried_libraries() {
-  local program
-  for program in $PROGRAMS; do ldd "$build_dir/bin/$program"; done |
-    sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' | sort -u |
-    grep -v -E '/(libc|libm|libdl|librt|libutil|libpthread|libgcc_s|libstdc\+\+)\.so|/torch/lib/|/nvidia/|ld-linux'
-}
-
-pack_programs() {
-  local folder program library
-  folder=$(mktemp -d)
-  mkdir "$folder/bin" "$folder/lib"
-  for program in $PROGRAMS; do strip -o "$folder/bin/$program" "$build_dir/bin/$program"; done
-  while read -r library; do cp -L "$library" "$folder/lib/"; done < <(carried_libraries)
-  tar -C "$folder" -cJf "$pack" bin lib
-  rm -rf "$folder"
-  say "packed $pack, $(($(stat -c %s "$pack") / 1024)) KB"
-}
-
 # --- Running ---------------------------------------------------------------------------------------------------------
-
-failed=0
-# row WHAT RESULT SECONDS
-row() {
-  printf '%-58s %-40s %5s s\n' "$1" "$2" "$3" | tee -a "$LOGS/table.txt"
-  if [[ $2 == FAILED* ]]; then failed=1; fi
-}
 
 # step WHAT LOG COMMAND…: must succeed.
 step() {
   local what=$1 log=$LOGS/$2 start=$SECONDS result
   shift 2
   result="FAILED; see $log"
-  if timeout 200 "$@" >"$log" 2>&1; then result=$(result_of "$log"); fi
+  if timeout 200 "$@" >"$log" 2>&1; then
+    result=$(last_words "$log")
+    result=${result:-ok}
+  fi
   row "$what" "$result" $((SECONDS - start))
-}
-
-# What a program's last words say: tests passed, selftest cases passed, or nothing.
-result_of() {
-  local passed
-  passed=$(sed -n 's/^\[  PASSED  \] \(.*\)\./\1 passed/p; s/^\([0-9]* passed, [0-9]* failed\)$/\1/p' "$1" | tail -n 1)
-  echo "${passed:-ok}"
 }
 
 # sanitize TOOL LOG COMMAND…: 0 if the tool reports nothing and the program succeeds.
@@ -108,8 +80,7 @@ sanitize() {
   if [[ $tool == memcheck && $(compute-sanitizer --help 2>&1) == *--padding* ]]; then options=(--padding 256); fi
   XLSTM_METAL_CUDA_LAUNCHES=$LOGS/launches.$tool timeout "$TOOL_SECONDS" compute-sanitizer --tool "$tool" \
     --error-exitcode 86 ${options[@]+"${options[@]}"} "$@" >"$log" 2>&1 || return 1
-  # racecheck's warnings leave the exit code alone.
-  grep -q -E 'ERROR SUMMARY: 0 errors|RACECHECK SUMMARY: 0 hazards' "$log"
+  found_nothing "$log"
 }
 
 summary_of() { sed -n 's/^=* *\(\(ERROR\|RACECHECK\) SUMMARY: .*\)/\1/p' "$1" | tail -n 1; }
@@ -144,25 +115,13 @@ never_launched() {
   awk '{n[$1 " " $2] += $3} END {for (k in n) if (n[k] == 0) print k}' "$LOGS/launches.$1".* | sed -n '/^kernels\//p' | sort
 }
 
-find_libtorch() {
-  if [[ -n ${XLSTM_LIBTORCH:-} ]]; then
-    echo "$XLSTM_LIBTORCH/lib"
-  else
-    python3 -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("torch").origin) + "/lib")'
-  fi
-}
-
 run_programs() {
   local tool missing kernels pids=()
   command -v compute-sanitizer >/dev/null || die "compute-sanitizer ($cuda/bin): expected it, got none"
-  command -v nvidia-smi >/dev/null || die "nvidia-smi: expected a machine with an NVIDIA GPU, got none"
-  rm -rf "$LOGS"
-  mkdir -p "$LOGS" "$HERE/share"
+  begin_table
+  mkdir -p "$HERE/share"
   ln -sfn "$ROOT" "$HERE/share/xlstm_generate"  # where the program looks for its model
-  {
-    nvidia-smi --query-gpu=name,driver_version,compute_cap --format=csv,noheader
-    compute-sanitizer --version | grep -i version || true
-  } | tee "$LOGS/table.txt"
+  compute-sanitizer --version | grep -i version | tee -a "$LOGS/table.txt" || true
 
   step "sound kernel of the self-check" self_check.log "$BIN/metal_cuda_self_check" sound
   step "tests of the kernels" tests.log "$BIN/test_kernels_metal_cuda" --gtest_brief=1
@@ -206,14 +165,12 @@ run_programs() {
 
 if [[ -n $packed ]]; then
   [[ $run == yes && -z $pack ]] || die "--packed: expected --run and no --pack"
-  mkdir -p "$HERE"
-  tar -C "$HERE" -xJf "$packed"
-  LD_LIBRARY_PATH=$ROOT/$HERE/lib:$(find_libtorch)
-  export LD_LIBRARY_PATH
+  unpack_programs "$packed"
+  set_library_path
 else
   build_programs
 fi
-if [[ -n $pack ]]; then pack_programs; fi
+if [[ -n $pack ]]; then pack_programs "$build_dir/bin" "$pack"; fi
 if [[ $run == yes ]]; then
   [[ -n $packed || $build_dir == "$HERE" ]] || die "--run: expected the build folder $HERE, got $build_dir"
   BIN=$HERE/bin

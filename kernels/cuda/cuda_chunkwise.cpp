@@ -46,8 +46,8 @@ class CudaChunkwise : public CellKernel {
   void run(const CellArgs& call) override {
     ChunkArgs args{};
     args.cell = cuda::view(call, dims_);
-    args.padded_dk = to_int(blocks_of(dims_.head_dim_qk, cuda::kChunkPad) * cuda::kChunkPad);
-    args.padded_dv = to_int(blocks_of(dims_.head_dim_v, cuda::kChunkPad) * cuda::kChunkPad);
+    args.padded_dk = to_int(padded(dims_.head_dim_qk));
+    args.padded_dv = to_int(padded(dims_.head_dim_v));
     args.bfloat16_products = options_.bfloat16_products ? 1 : 0;
     for (const Span& span : call.spans) XLSTM_ASSERT(span.rows % options_.chunk_size == 0);
     Round round;
@@ -59,10 +59,26 @@ class CudaChunkwise : public CellKernel {
     run_round(round, args);
   }
 
+  // What place_scratch() counts, for shapes that need not fit into 64 bits.
+  [[nodiscard]] double scratch_bytes(const PassSize& size) const override {
+    const int64_t in_one_span = blocks_of(size.rows, tile_);
+    const int64_t tiles = std::min(in_one_span + size.sequences - 1, std::max(in_one_span, kRoundTiles));
+    const auto tokens = static_cast<double>(tile_);
+    const auto dk = static_cast<double>(padded(dims_.head_dim_qk));
+    const auto dv = static_cast<double>(padded(dims_.head_dim_v));
+    const auto word = static_cast<double>(cuda::chunk_word(options_.bfloat16_products));
+    const auto arrays = static_cast<double>(cuda::kChunkArrays);
+    const double words = arrays * tokens + 2 * dk + (tokens * (3 * dk + dv) + dv * dk) / word;
+    const int64_t heads = std::min(options_.heads_per_band, dims_.num_heads);
+    return sizeof(int32_t) * words * static_cast<double>(heads) * static_cast<double>(tiles);
+  }
+
  private:
   // Scratch memory grows with the tiles, about 5 MB for one of 8 heads of 256 × 512.
   static constexpr int64_t kRoundTiles = 64;
   static constexpr int64_t kMostHeads = 65535;  // blocks of a grid along y
+
+  static int64_t padded(int64_t width) { return blocks_of(width, cuda::kChunkPad) * cuda::kChunkPad; }
 
   void add(const Span& span, Round& round) const {
     if (span.rows == 0) return;

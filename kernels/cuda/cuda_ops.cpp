@@ -152,6 +152,15 @@ class CudaOps : public DeviceOps {
                                         .scratch = static_cast<uint64_t*>(keys_.mutable_data_ptr())});
   }
 
+  [[nodiscard]] PassMemory pass_memory(const PassSize& size, WeightFormat matrices) const override {
+    const auto padded = [](int64_t columns) { return static_cast<double>(cuda::padded_columns(columns)); };
+    const double normed = padded(dims_.embedding_dim);
+    double row = std::max(normed, padded(dims_.v_dim())) + padded(dims_.ffn_dim);  // inputs_, products_
+    if (matrices != WeightFormat::kFloat32) row += normed;                         // float32_inputs_
+    if (size.rows > cuda::most_gate_up_rows(matrices)) row += 2 * static_cast<double>(dims_.ffn_dim);  // gate_up_
+    return {.ffn = false, .scratch_bytes = sizeof(float) * row * static_cast<double>(size.rows)};
+  }
+
  private:
   // Rows of x that a norm is still to be applied to (or none, if its weight is undefined).
   struct Normed {

@@ -7,15 +7,12 @@
 #include <algorithm>
 #include <string>
 
-#include "kernels/cuda/product_parts.h"
+#include "kernels/cuda/product_ring.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cuda {
 namespace {
 
-constexpr int kLineBytes = 128;
-constexpr int kStageBytes = 64;  // of a W row: half a line
-constexpr int kStageTileBytes = kTileOuts * kStageBytes;
 constexpr int kTileSums = kTileOuts * kTileRows;
 // The sums of all warps, of two tiles by turns.
 constexpr int kSumBytes = 2 * kProductWarps * kTileSums * static_cast<int>(sizeof(float));
@@ -30,24 +27,6 @@ constexpr int kHalfSharedBytes = 113 * 1024 - 256;
 // Where x is larger, copying it to every block would take too long.
 constexpr int kMostInputBytes = 96 * 1024;
 
-// Of a warp, beyond its ring. Kernels with integer codes have no time for it: they are bound by instructions.
-template <class F>
-constexpr int kPrefetchedLines = F::kBits == 16 ? 6 : 0;
-
-// Of one stage of all warps' rings.
-constexpr int kStagesBytes = kProductWarps * kStageTileBytes;
-
-template <class F>
-struct Shape {
-  static constexpr int kLineColumns = kLineBytes * 8 / F::kBits;
-  static constexpr int kStageColumns = kStageBytes * 8 / F::kBits;
-  static constexpr int kBlocks = kStageColumns / kBlockColumns;
-};
-
-__device__ inline int lines_of(const ProductArgs& args) {
-  return static_cast<int>((args.row_bytes + kLineBytes - 1) / kLineBytes);
-}
-
 // Without padding.
 struct NarrowArgs {
   ProductArgs product;
@@ -56,114 +35,8 @@ struct NarrowArgs {
   int32_t side_blocks;
 };
 
-__device__ inline int tiles_of(const ProductArgs& args) {
-  return (args.out + kTileOuts - 1) / kTileOuts;
-}
-
-// What a warp does: the lines of a tile that are its own, tile by tile.
-struct Position {
-  int tile;
-  int line;
-  // A lane's first chunk of the line in row lane / 4 of the tile, and how many such rows, eight apart, there are.
-  const uint8_t* from;
-  int rows;
-};
-
-__device__ inline Position start_of_tile(const ProductArgs& args, int tile) {
-  constexpr int kRowStep = kTileOuts / 2;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  const int line = static_cast<int>(threadIdx.x) / kLanes;
-  const int out = tile * kTileOuts + lane / 4;
-  const int64_t offset = int64_t{line} * kLineBytes + lane % 4 * kChunkBytes;
-  const int rows = out >= args.out ? 0 : out + kRowStep >= args.out ? 1 : 2;
-  return {tile, line, args.weight + out * args.row_bytes + offset, rows};
-}
-
-__device__ inline void advance(const ProductArgs& args, Position& at, int lines, int tile_step) {
-  at.line += kProductWarps;
-  at.from += kProductWarps * kLineBytes;
-  if (at.line >= lines) at = start_of_tile(args, at.tile + tile_step);
-}
-
-// Starts the copy of a stage by a warp: 16 rows of 64 bytes. Rows behind the last are not copied: what they hold comes
-// into results that nobody stores. Nor are bytes behind a row's end, which only integer codes have: x is zero there.
-template <int kHalf>
-__device__ inline void fetch(const ProductArgs& args, const Position& at, uint8_t* stage) {
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  const int chunk = lane % 4;
-  if (at.line * kLineBytes + kHalf * kStageBytes + chunk * kChunkBytes < args.row_bytes) {
-    const uint8_t* const from = at.from + kHalf * kStageBytes;
-    uint8_t* const to = stage + chunk_place<kStageBytes>(lane / 4, chunk);
-    if (at.rows > 0) copy_async_16_once(to, from);
-    if (at.rows > 1) copy_async_16_once(to + kTileOuts / 2 * kStageBytes, from + kTileOuts / 2 * args.row_bytes);
-  }
-  commit_copies();
-}
-
-// Brings the next lines of a warp to the L2 cache, while the kernel before still computes.
-template <class F>
-__device__ inline void prefetch(const ProductArgs& args, Position at, int lines, int tile_step) {
-  static_assert(kLineBytes == kPrefetchBytes && kLanes == 2 * kTileOuts);
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  for (int i = 0; i < kPrefetchedLines<F>; ++i) {
-    const int out = at.tile * kTileOuts + lane % kTileOuts;
-    if (i % 2 == lane / kTileOuts && out < args.out) {
-      prefetch_line(args.weight + out * args.row_bytes + int64_t{at.line} * kLineBytes);
-    }
-    advance(args, at, lines, tile_step);
-  }
-}
-
-// Brings a tile's values of [out, groups] to the L2 cache; by a block.
-template <class T>
-__device__ inline void prefetch_groups_of(const ProductArgs& args, const T* values, int tile) {
-  const int64_t first = int64_t{tile} * kTileOuts * args.groups;
-  const int64_t end = least(first + int64_t{kTileOuts} * args.groups, int64_t{args.out} * args.groups);
-  constexpr int64_t kStep = kPrefetchBytes / sizeof(T);
-  for (int64_t i = first + threadIdx.x * kStep; i < end; i += kProductThreads * kStep) prefetch_line(values + i);
-}
-
-// Scales and zeros of a tile, which come too late if they are loaded when they are needed.
-template <class F>
-__device__ inline void prefetch_groups(const ProductArgs& args, int tile) {
-  if (tile >= tiles_of(args)) return;
-  if constexpr (F::kHasScale) prefetch_groups_of(args, args.scale, tile);
-  if constexpr (F::kHasZero) prefetch_groups_of(args, args.zero, tile);
-}
-
-// Scales, and zeros above them, of rows g and g + 8. Of a line's spans of kSpan · kBlockColumns columns, each in one
-// group, lane t of a quad loads those of t, t + 4, ... for all four.
-template <class F, int kSpan>
-struct Groups {
-  static constexpr int kOfStage = Shape<F>::kBlocks / kSpan;
-  static constexpr int kLoads = F::kHasScale ? (2 * kOfStage + 3) / 4 : 1;
-  uint32_t values[kLoads][2];
-};
-
-template <class F, int kSpan>
-__device__ inline Groups<F, kSpan> load_groups(const ProductArgs& args, int tile, int line) {
-  Groups<F, kSpan> groups{};
-  if constexpr (F::kHasScale) {
-    const int lane = static_cast<int>(threadIdx.x) % kLanes;
-    const int out = tile * kTileOuts + lane / 4;
-    const int64_t low = int64_t{least(out, args.out - 1)} * args.groups;
-    const int64_t high = int64_t{least(out + kTileOuts / 2, args.out - 1)} * args.groups;
-    XLSTM_UNROLL
-    for (int i = 0; i < Groups<F, kSpan>::kLoads; ++i) {
-      const int span = least(4 * i + lane % 4, 2 * Groups<F, kSpan>::kOfStage - 1);
-      const int group = group_of(args, line * Shape<F>::kLineColumns + span * kSpan * kBlockColumns);
-      groups.values[i][0] = args.scale[low + group];
-      groups.values[i][1] = args.scale[high + group];
-      if constexpr (F::kHasZero) {
-        groups.values[i][0] |= static_cast<uint32_t>(args.zero[low + group]) << 16;
-        groups.values[i][1] |= static_cast<uint32_t>(args.zero[high + group]) << 16;
-      }
-    }
-  }
-  return groups;
-}
-
-// sums += W · x of block `block` of a stage, without scales. `low` and `high` hold zeros, as Groups has them.
+// sums += W · x of block `block` of a stage, without scales. `low` and `high` hold zeros, as LineGroups::value() has
+// them.
 template <class F>
 __device__ inline void multiply_block(const uint8_t* stage, const __nv_bfloat16* x, int block, uint32_t low,
                                       uint32_t high, float (&sums)[4]) {
@@ -183,17 +56,17 @@ __device__ inline void multiply_block(const uint8_t* stage, const __nv_bfloat16*
 
 // sums += W · x of a stage. `x`: the lane's columns of the stage in the row of x that its quad has.
 template <class F, int kSpan, int kHalf>
-__device__ inline void multiply_stage(const uint8_t* stage, const __nv_bfloat16* x, const Groups<F, kSpan>& groups,
+__device__ inline void multiply_stage(const uint8_t* stage, const __nv_bfloat16* x, const LineGroups<F, kSpan>& groups,
                                       float (&sums)[4]) {
-  constexpr int kOfStage = Groups<F, kSpan>::kOfStage;
+  constexpr int kOfStage = LineGroups<F, kSpan>::kOfStage;
   XLSTM_UNROLL
   for (int span = 0; span < kOfStage; ++span) {
     if constexpr (!F::kHasScale) {
       multiply_block<F>(stage, x, span, 0, 0, sums);
     } else {
       const int of_line = kHalf * kOfStage + span;
-      const uint32_t low = __shfl_sync(kAllLanes, groups.values[of_line / 4][0], of_line % 4, 4);
-      const uint32_t high = __shfl_sync(kAllLanes, groups.values[of_line / 4][1], of_line % 4, 4);
+      const uint32_t low = __shfl_sync(kAllLanes, groups.value(of_line / 4, 0), of_line % 4, 4);
+      const uint32_t high = __shfl_sync(kAllLanes, groups.value(of_line / 4, 1), of_line % 4, 4);
       float part[4] = {};
       XLSTM_UNROLL
       for (int i = 0; i < kSpan; ++i) multiply_block<F>(stage, x, span * kSpan + i, low, high, part);
@@ -284,57 +157,20 @@ __device__ inline void fill_rows(const ProductArgs& args, const Sweep& gains, __
   __syncthreads();
 }
 
-// A warp's ring of stages.
-template <int kStages>
-struct Ring {
-  uint8_t* stages;
-  int tile_step;
-  Position next;  // to be fetched
-  int read = 0;   // the stage that is
-  int write = kStages - 1;
-
-  __device__ inline void start(const ProductArgs& args, int lines) {
-    if (next.line >= lines) next = start_of_tile(args, tiles_of(args));  // nothing is this warp's
-    XLSTM_UNROLL
-    for (int i = 0; i < kStages - 1; ++i) {
-      uint8_t* const stage = stages + i * kStageTileBytes;
-      if (i % 2 == 0) {
-        fetch<0>(args, next, stage);
-      } else {
-        fetch<1>(args, next, stage);
-        advance(args, next, lines, tile_step);
-      }
-    }
-  }
-  // The next stage to be read, half kHalf of a line; the one before it, which all lanes have read, is filled anew.
-  template <int kHalf>
-  __device__ inline const uint8_t* step(const ProductArgs& args, int lines) {
-    constexpr int kFetched = (kHalf + kStages - 1) % 2;
-    wait_for_copies<kStages - 2>();
-    __syncwarp();
-    fetch<kFetched>(args, next, stages + write * kStageTileBytes);
-    if constexpr (kFetched == 1) advance(args, next, lines, tile_step);
-    write = read;
-    const uint8_t* const stage = stages + read * kStageTileBytes;
-    read = read + 1 < kStages ? read + 1 : 0;
-    return stage;
-  }
-};
-
 template <class F, int kSpan, int kStages>
 __device__ inline void narrow_block(const ProductArgs& args, int block, int blocks, uint8_t* shared) {
   auto* const sums_of_warps = reinterpret_cast<float*>(shared + kStages * kStagesBytes);
   auto* const rows = reinterpret_cast<__nv_bfloat16*>(shared + kStages * kStagesBytes + kSumBytes);
-  const int lines = lines_of(args);
-  const int columns = lines * Shape<F>::kLineColumns;
+  const Lines lines = lines_of(args, block);
+  const int columns = lines.count * RingShape<F>::kLineColumns;
   const int stride = columns + kInputPadBytes / 2;
   const int warp = static_cast<int>(threadIdx.x) / kLanes;
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
 
-  Ring<kStages> ring{shared + warp * kStages * kStageTileBytes, blocks, start_of_tile(args, block)};
+  Ring<kStages> ring{shared + warp * kStages * kStageTileBytes, blocks, start_of_tile(args, lines, block)};
   ring.start(args, lines);
-  Groups<F, kSpan> next_groups = load_groups<F, kSpan>(args, block, warp);
-  prefetch<F>(args, ring.next, lines, blocks);
+  LineGroups<F, kSpan> next_groups = load_line_groups<F, kSpan>(args, block, lines.place(warp));
+  prefetch<F>(args, lines, ring.next, blocks);
   prefetch_groups<F>(args, block + blocks);
   const Sweep gains = load_gains(args);
   wait_for_previous();
@@ -345,13 +181,14 @@ __device__ inline void narrow_block(const ProductArgs& args, int block, int bloc
   for (int tile = block; tile < tiles_of(args); tile += blocks) {
     prefetch_groups<F>(args, tile + 2 * blocks);
     float sums[4] = {};
-    for (int line = warp; line < lines; line += kProductWarps) {
-      const Groups<F, kSpan> groups = next_groups;
-      const bool last = line + kProductWarps >= lines;
-      next_groups = load_groups<F, kSpan>(args, last ? tile + blocks : tile, last ? warp : line + kProductWarps);
-      const __nv_bfloat16* const from = x + line * Shape<F>::kLineColumns;
+    for (int line = warp; line < lines.count; line += kProductWarps) {
+      const LineGroups<F, kSpan> groups = next_groups;
+      const bool last = line + kProductWarps >= lines.count;
+      next_groups = load_line_groups<F, kSpan>(args, last ? tile + blocks : tile,
+                                               lines.place(last ? warp : line + kProductWarps));
+      const __nv_bfloat16* const from = x + lines.place(line) * RingShape<F>::kLineColumns;
       multiply_stage<F, kSpan, 0>(ring.template step<0>(args, lines), from, groups, sums);
-      multiply_stage<F, kSpan, 1>(ring.template step<1>(args, lines), from + Shape<F>::kStageColumns, groups, sums);
+      multiply_stage<F, kSpan, 1>(ring.template step<1>(args, lines), from + RingShape<F>::kStageColumns, groups, sums);
     }
     float* const of_tile = sums_of_warps + turn * kProductWarps * kTileSums;
     put_sums(sums, of_tile + warp * kTileSums);

@@ -95,7 +95,11 @@ __device__ inline void put(const ProductArgs& args, int64_t row, int column, flo
   float* const y = static_cast<float*>(args.y) + row * args.y_stride + column;
   if (args.bias != nullptr) sum += args.bias[column];
   if (args.cap > 0) sum = args.cap * tanhf(sum / args.cap);
-  *y = args.sink == kAdd ? *y + sum : sum;
+  if (args.sink == kAdd) {
+    atomicAdd(y, sum);  // no other thread adds to it; unlike a load and a store, nothing waits for it
+  } else {
+    *y = sum;
+  }
 }
 
 __device__ inline void put_gated(const ProductArgs& args, int64_t row, int64_t column, float value) {

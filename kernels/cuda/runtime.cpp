@@ -2,6 +2,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include "kernels/cuda/driver.h"
 #include "kernels/cuda/errors.h"
 
 namespace xlstm::cuda {
@@ -15,11 +16,16 @@ cudaStream_t as_stream(StreamHandle stream) {
 
 int device_count() {
   int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess) {
-    (void)cudaGetLastError();  // it would be reported by a later call
-    return 0;
+  const cudaError_t error = cudaGetDeviceCount(&count);
+  if (error == cudaSuccess) return count;
+  (void)cudaGetLastError();  // it would be reported by a later call
+  int driver = 0;            // CUDA says the same of a driver that is not there, whose version is 0
+  int needed = 0;
+  if (error == cudaErrorInsufficientDriver && cudaDriverGetVersion(&driver) == cudaSuccess && driver > 0 &&
+      cudaRuntimeGetVersion(&needed) == cudaSuccess) {
+    fail_for_old_driver(driver, needed);
   }
-  return count;
+  return 0;
 }
 
 DeviceProperties device_properties(int device) {

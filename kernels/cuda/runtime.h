@@ -40,7 +40,7 @@ struct DeviceProperties {
 // Shared memory of a block that the kernels are planned for.
 constexpr size_t kPlannedSharedBytes = size_t{227} * 1024;
 
-// 0 where there is no driver that this CUDA can use, or no device.
+// 0 where there is no driver, or no device. Error kDevice for a driver that is too old for this CUDA.
 [[nodiscard]] int device_count();
 [[nodiscard]] DeviceProperties device_properties(int device);
 void select(int device);

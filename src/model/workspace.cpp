@@ -18,7 +18,7 @@ void Workspace::reserve(int64_t rows, int64_t logit_rows) {
     act.o = act.qkvo.narrow(1, 2 * qk + v, v);
     act.gates = at::empty({rows, 2 * dims_.num_heads}, options);
     act.h = at::empty({rows, v}, options);
-    act.ffn = at::empty({rows, 2 * dims_.ffn_dim}, options);
+    if (ffn_) act.ffn = at::empty({rows, 2 * dims_.ffn_dim}, options);
   }
   if (logit_rows > logit_rows_) {
     logit_rows_ = logit_rows;

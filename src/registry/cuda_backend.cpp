@@ -12,6 +12,7 @@
 #include "kernels/cuda/cuda_recurrent.h"
 #include "kernels/cuda/gpu.h"
 #include "kernels/cuda/runtime.h"
+#include "xlstm/core/errors.h"
 #include "xlstm/core/str.h"
 
 namespace xlstm {
@@ -65,9 +66,15 @@ std::function<std::unique_ptr<CellKernel>(const KernelRequest&)> chunkwise(const
 
 }  // namespace
 
-std::vector<BackendDevice> find_nvidia_gpus() {
+std::vector<BackendDevice> find_nvidia_gpus(const std::function<int()>& device_count) {
   std::vector<BackendDevice> found;
-  const int count = cuda::device_count();
+  int count = 0;
+  std::string why = "no NVIDIA GPU, or no driver for it";
+  try {
+    count = device_count();
+  } catch (const Error& error) {
+    why = error.what();
+  }
   for (int index = 0; index < count; ++index) {
     found.push_back({describe(index), at::Device(at::kCUDA, static_cast<c10::DeviceIndex>(index))});
     if (!at::hasCUDA()) {  // asked only with a driver: without one libtorch prints a warning
@@ -76,7 +83,7 @@ std::vector<BackendDevice> find_nvidia_gpus() {
     }
   }
   if (found.empty()) {
-    found.push_back({{"cuda:0", kKind, false, "no NVIDIA GPU, or no driver for it"}, at::Device(at::kCUDA, 0)});
+    found.push_back({{"cuda:0", kKind, false, why}, at::Device(at::kCUDA, 0)});
   }
   return found;
 }

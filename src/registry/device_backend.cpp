@@ -11,6 +11,7 @@
 #include "src/registry/metal_backend.h"
 #endif
 #if defined(XLSTM_HAS_CUDA)
+#include "kernels/cuda/runtime.h"
 #include "src/registry/cuda_backend.h"
 #endif
 
@@ -30,7 +31,7 @@ DeviceBackend mps_devices() {
 
 DeviceBackend cuda_devices() {
 #if defined(XLSTM_HAS_CUDA)
-  return cuda_backend(find_nvidia_gpus());
+  return cuda_backend(find_nvidia_gpus(cuda::device_count));
 #else
   const bool available = at::hasCUDA();
   return {{{{"cuda:0", "cuda", available,

@@ -42,20 +42,29 @@ void Engine::reschedule(const RuntimeOpts& opts, const Resolution& resolution) {
   model_->set_cell_kernels(make_cell_kernels(resolution_, dims(), kernel_settings(opts), *pool_));
 }
 
-void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels) {
+void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels, bool ffn) {
+  uses_ffn_ = ffn;
   model_ = std::make_unique<Model>(dims, std::move(weights), std::move(kernels));
-  workspace_ = std::make_unique<Workspace>(dims, torch_device(resolution_.device));
+  workspace_ = make_workspace();
   logits_ = std::make_shared<PassLogits>(model_->ops());
 }
 
-EstimateRequest Engine::estimate_request(const RuntimeOpts& opts, const EngineSettings& settings,
-                                         const ModelDims& dims) const {
+EstimateRequest Engine::estimate_request(const RuntimeOpts& opts, const EngineSettings& settings, const ModelDims& dims,
+                                         const ModelKernels& kernels, WeightFormat matrices) const {
   EstimateRequest request = xlstm::estimate_request(opts, resolution_, settings.longest_prompt);
   request.slots = settings.slots;
   // A batch has a chunk of each sequence in a pass.
   if (settings.slots > 1) request.rows = std::max(request.rows, settings.slots * opts.chunk_size);
   request.logit_rows = settings.all_logits ? std::min(request.rows, kMaxLogitBytes / (4 * dims.vocab_size)) : 1;
   request.logit_rows = std::max(request.logit_rows, settings.slots) + settings.kept_logit_rows;
+  const PassSize size{.rows = request.rows, .sequences = settings.slots};
+  const PassMemory memory = kernels.ops->pass_memory(size, matrices);
+  request.ffn = memory.ffn;
+  request.scratch_bytes = memory.scratch_bytes;
+  const CellKernels& cell = kernels.cell;
+  for (const CellKernel* kernel : {cell.step.get(), cell.sequence.get(), cell.chunkwise.get()}) {
+    request.scratch_bytes += kernel->scratch_bytes(size);
+  }
   return request;
 }
 
@@ -72,11 +81,12 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
   const CheckpointLayout layout = resolve_layout(checkpoint);
   require_complete(layout, directory.string());
   const ModelDims dims = dims_of(layout.config);
-  engine.require_memory(estimate_memory(layout, engine.estimate_request(opts, settings, dims)), opts, settings);
+  const WeightFormats formats = weight_formats(resolution.weight_dtype, layout);
   ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
-  Weights weights = load_weights(checkpoint, layout, *kernels.ops,
-                                 {weight_formats(resolution.weight_dtype, layout), *engine.pool_, opts.progress});
-  engine.build(dims, std::move(weights), std::move(kernels));
+  const EstimateRequest request = engine.estimate_request(opts, settings, dims, kernels, formats.matrices.format);
+  engine.require_memory(estimate_memory(layout, request), opts, settings);
+  Weights weights = load_weights(checkpoint, layout, *kernels.ops, {formats, *engine.pool_, opts.progress});
+  engine.build(dims, std::move(weights), std::move(kernels), request.ffn);
   engine.fingerprint_ = checkpoint.fingerprint();
   engine.bos_id_ = layout.config.bos_token_id;
   engine.eos_ids_ = layout.config.eos_token_ids;
@@ -94,12 +104,13 @@ Engine Engine::load(const RuntimeOpts& opts, const Resolution& resolution, const
 Engine Engine::synthetic(const RuntimeOpts& opts, const Resolution& resolution, const ModelDims& dims,
                          int64_t num_blocks, const EngineSettings& settings) {
   Engine engine(opts, resolution);
-  engine.require_memory(estimate_memory(dims, num_blocks, engine.estimate_request(opts, settings, dims)), opts,
-                        settings);
+  const WeightFormats formats = weight_formats(resolution.weight_dtype);
   ModelKernels kernels = make_kernels(engine.resolution_, dims, engine.kernel_settings(opts), *engine.pool_);
-  Weights weights = random_weights({dims, num_blocks, /*seed=*/0}, *kernels.ops,
-                                   {weight_formats(resolution.weight_dtype), *engine.pool_, opts.progress});
-  engine.build(dims, std::move(weights), std::move(kernels));
+  const EstimateRequest request = engine.estimate_request(opts, settings, dims, kernels, formats.matrices.format);
+  engine.require_memory(estimate_memory(dims, num_blocks, request), opts, settings);
+  Weights weights =
+      random_weights({dims, num_blocks, /*seed=*/0}, *kernels.ops, {formats, *engine.pool_, opts.progress});
+  engine.build(dims, std::move(weights), std::move(kernels), request.ffn);
   return engine;
 }
 
@@ -133,13 +144,17 @@ std::shared_ptr<PassLogits> Engine::forward(const RowPlan& plan, std::span<const
   const auto logit_rows = static_cast<int64_t>(plan.logit_rows().size());
   release_logits();
   if (take_empty_cache_request()) {
-    workspace_ = std::make_unique<Workspace>(dims(), torch_device(resolution_.device));
+    workspace_ = make_workspace();
     empty_device_cache(resolution_.device);
   }
   workspace_->reserve(plan.rows(), logit_rows);
   model_->forward(plan, ids, state, *workspace_, on_stop);
   if (logit_rows > 0) logits_->begin(workspace_->logits.narrow(0, 0, logit_rows));
   return logits_;
+}
+
+std::unique_ptr<Workspace> Engine::make_workspace() const {
+  return std::make_unique<Workspace>(dims(), torch_device(resolution_.device), uses_ffn_);
 }
 
 // The workspace's logits are about to be overwritten.
@@ -153,7 +168,7 @@ void Engine::release_logits() {
 
 int64_t Engine::segment_rows(bool all_logits) const {
   const int64_t chunk = model_->chunk_size();
-  int64_t rows = prefill_segment_;
+  int64_t rows = std::min(prefill_segment_, kMostPassRows);
   if (all_logits) rows = std::min(rows, kMaxLogitBytes / (4 * dims().vocab_size));
   return std::max(chunk, rows / chunk * chunk);
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/row_plan.h"
 #include "xlstm/core/errors.h"
 #include "xlstm/core/log.h"
 #include "xlstm/core/str.h"
@@ -95,7 +96,8 @@ double state_bytes(const ModelDims& dims, int64_t num_blocks, const EstimateRequ
 
 // What Workspace::reserve() allocates.
 double workspace_bytes(const ModelDims& dims, const EstimateRequest& request) {
-  const int64_t per_row = dims.embedding_dim + dims.qkvo_dim() + 2 * dims.num_heads + dims.v_dim() + 2 * dims.ffn_dim;
+  const int64_t ffn = request.ffn ? 2 * dims.ffn_dim : 0;
+  const int64_t per_row = dims.embedding_dim + dims.qkvo_dim() + 2 * dims.num_heads + dims.v_dim() + ffn;
   return 4 * (static_cast<double>(per_row) * static_cast<double>(request.rows) +
               static_cast<double>(dims.vocab_size) * static_cast<double>(request.logit_rows));
 }
@@ -123,7 +125,8 @@ MemoryEstimate estimate(const std::vector<Planned>& parameters, const ModelDims&
   out.loading = to_bytes(loading);
   out.staging = to_bytes(staging);
   out.state = to_bytes(state_bytes(dims, num_blocks, request));
-  out.workspace = to_bytes(workspace_bytes(dims, request) + (request.float32_copies ? 4 * largest : 0));
+  const double copies = request.float32_copies ? 4 * largest : 0;
+  out.workspace = to_bytes(workspace_bytes(dims, request) + copies + request.scratch_bytes);
   out.fixed = to_bytes(kFixedBytes);
   out.place = request.place;
   return out;
@@ -156,7 +159,7 @@ EstimateRequest estimate_request(const RuntimeOpts& opts, const Resolution& reso
   EstimateRequest request;
   request.weight_dtype = resolution.weight_dtype;
   request.state_bytes = opts.state_dtype == "float32" ? 4 : 2;
-  request.rows = std::min(std::max(opts.prefill_segment, opts.chunk_size), longest_prompt);
+  request.rows = std::min(std::max(std::min(opts.prefill_segment, kMostPassRows), opts.chunk_size), longest_prompt);
   request.float32_copies = resolution.ops == "native" && resolution.weight_dtype != "float32";
   request.packs = resolution.ops != "native";
   const std::string kind = device_kind(resolution.device);

@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "tests/kernels_device/cuda_under_test.h"
+#include "xlstm/core/errors.h"
 
 namespace xlstm::test {
 namespace {
@@ -36,8 +37,13 @@ std::unique_ptr<DeviceUnderTest> make_device_under_test() {
 
 int main(int argc, char** argv) {
   constexpr int kSkipped = 77;  // as ctest is told
-  if (xlstm::cuda::device_count() == 0) {
-    std::puts("NOT RUN: no NVIDIA GPU");
+  try {
+    if (xlstm::cuda::device_count() == 0) {
+      std::puts("NOT RUN: no NVIDIA GPU");
+      return kSkipped;
+    }
+  } catch (const xlstm::Error& error) {  // the driver is too old
+    std::printf("NOT RUN: %s\n", error.what());
     return kSkipped;
   }
   testing::InitGoogleTest(&argc, argv);

@@ -1,7 +1,10 @@
 // What only CUDA's kernels have.
+#include <c10/core/Allocator.h>
+#include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "tests/kernels/cell_cases.h"
@@ -9,6 +12,7 @@
 #include "tests/kernels/op_dims.h"
 #include "tests/kernels/random_tensors.h"
 #include "tests/kernels_device/cuda_under_test.h"
+#include "tests/kernels_device/ops_cases.h"
 
 namespace xlstm {
 namespace {
@@ -36,6 +40,75 @@ TEST(CudaChunkwise, Bfloat16ProductsFollowTheRecurrence) {
           ->run({placed, state, spans});
       test::expect_cell(dims, from_device(placed), before, from_device(state), spans, kBfloatProducts);
       if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Bytes of tensors that are made and not freed on this thread while an object lives.
+class TensorBytes {
+ public:
+  [[nodiscard]] double live() const { return static_cast<double>(report_->live); }
+
+ private:
+  struct Report : c10::MemoryReportingInfoBase {
+    void reportMemoryUsage(void* /*memory*/, int64_t bytes, size_t /*allocated*/, size_t /*reserved*/,
+                           c10::Device /*device*/) override {
+      live += bytes;
+    }
+    [[nodiscard]] bool memoryProfilingEnabled() const override { return true; }
+    int64_t live = 0;
+  };
+  std::shared_ptr<Report> report_ = std::make_shared<Report>();
+  c10::DebugInfoGuard guard_{c10::DebugInfoKind::PROFILER_STATE, report_};
+};
+
+// Allocators round sizes up.
+constexpr double kRounding = 0.02;
+
+TEST(CudaOps, KeepsTheMemoryThatItNames) {
+  const auto device = test::make_cuda_under_test();
+  const ModelDims dims = test::dims_of(test::kRound);
+  for (const WeightFormat format : {WeightFormat::kFloat32, WeightFormat::kBfloat16, WeightFormat::kInt8}) {
+    for (const int64_t rows : {8, 300}) {
+      const auto ops = device->ops(dims);
+      Random random(4);
+      const BlockWeights block = test::packed(random.block(dims, false, test::Format{format, 0}), *ops);
+      Activations act = on_device(random.activations(dims, rows), dims, *device);
+      act.ffn = at::Tensor();
+      const PassMemory memory = ops->pass_memory({.rows = rows}, format);
+      EXPECT_FALSE(memory.ffn);
+      const TensorBytes bytes;
+      ops->begin_pass(test::plan_of(rows));
+      ops->mixer_in(block, rows, act);
+      ops->mixer_out(block, rows, act);
+      ops->feed_forward(block, rows, act);
+      ops->end_pass();
+      EXPECT_NEAR(bytes.live(), memory.scratch_bytes, kRounding * memory.scratch_bytes) << rows;
+    }
+  }
+}
+
+TEST(CudaChunkwise, KeepsTheMemoryThatItNames) {
+  const auto device = test::make_cuda_under_test();
+  const ModelDims dims = test::cell_dims(2, 17, 31);
+  constexpr int64_t kRows = 16;  // of a chunk
+  for (const bool bfloat16_products : {false, true}) {
+    for (const int64_t heads_per_band : {0, 1}) {
+      // One sequence of many tiles; a batch that goes through in rounds.
+      for (const int64_t sequences : {1, 70}) {
+        RowPlan plan;
+        for (int64_t slot = 0; slot < sequences; ++slot) plan.add(slot, kRows * 70 / sequences, LogitRows::kNone);
+        const PassSize size{.rows = plan.rows(), .sequences = sequences};
+        Random random(5);
+        const Activations act = on_device(random.activations(dims, size.rows), dims, *device);
+        LayerState state = on_device(random.state(dims, sequences), *device);
+        const auto kernel = make_cuda_chunkwise(
+            dims, {.chunk_size = kRows, .heads_per_band = heads_per_band, .bfloat16_products = bfloat16_products},
+            device->gpu());
+        const TensorBytes bytes;
+        kernel->run({act, state, plan.spans()});
+        EXPECT_NEAR(bytes.live(), kernel->scratch_bytes(size), kRounding * kernel->scratch_bytes(size));
+      }
     }
   }
 }

@@ -203,6 +203,30 @@ TEST(DeviceOps, MatricesOfManyRowsAreMultipliedRowByRow) {
   }
 }
 
+// Rows so long, and so many, that whoever shares a row among threads has several parts of several rows.
+TEST(DeviceOps, MatricesOfManyLongRowsAreMultipliedRowByRow) {
+  const ModelDims dims = dims_of({1100, 1, 3, 5, 23, 4301});
+  const auto ops = device().ops(dims);
+  for (const Format& format : formats()) {
+    for (const int64_t rows : {1, 7}) {
+      SCOPED_TRACE(text(dims, rows, format));
+      Random random(static_cast<uint64_t>(rows));
+      Weights weights;
+      weights.out_norm = random.norm(dims.embedding_dim, false);
+      weights.head = random.linear(dims.vocab_size, dims.embedding_dim, true, format);
+      const Weights own = packed(weights, *ops);
+      const Activations before = random.activations(dims, rows);
+      Activations act = on_device(before, dims, device());
+      at::Tensor logits = device().place(at::zeros({rows, dims.vocab_size}, at::kFloat));
+      ops->begin_pass(plan_of(rows));
+      ops->head(own, plan_of(rows), act, logits);
+      ops->end_pass();
+      expect_values(logits.cpu(), headed(weights, before.x, dims, *ops), dims.embedding_dim);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
 TEST(DeviceOps, EmbedLooksUpExactRows) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
     const ModelDims dims = dims_of({137, 1, 4, 4, 8, 11});

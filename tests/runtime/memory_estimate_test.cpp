@@ -78,6 +78,20 @@ TEST(MemoryEstimate, CountsATinyModelToTheByte) {
   EXPECT_EQ(estimate.workspace, 3U * 76 * 4 + 10 * 4);
 }
 
+TEST(MemoryEstimate, CountsTheKernelsOwnMemoryAndNoActivationsThatTheyDoNotWrite) {
+  EstimateRequest request;
+  request.rows = 3;
+  const uint64_t all = estimate_memory(tiny_dims(), 1, request).workspace;
+  request.ffn = false;
+  EXPECT_EQ(estimate_memory(tiny_dims(), 1, request).workspace, all - 3U * 2 * 16 * 4);
+  Workspace work(tiny_dims(), at::kCPU, /*ffn=*/false);
+  work.reserve(3, 1);
+  EXPECT_FALSE(work.act.ffn.defined());
+  EXPECT_EQ(estimate_memory(tiny_dims(), 1, request).workspace, work.bytes());
+  request.scratch_bytes = 1000;
+  EXPECT_EQ(estimate_memory(tiny_dims(), 1, request).workspace, work.bytes() + 1000);
+}
+
 TEST(MemoryEstimate, IsExactForRowsTooWideForOneScaleAndTheyRun) {
   ModelDims dims = tiny_dims();
   dims.embedding_dim = 32;
@@ -237,6 +251,7 @@ TEST(MemoryEstimate, BoundsTheLargestPassByThePrompt) {
   RuntimeOpts opts = test::quiet_opts();
   opts.prefill_segment = INT64_MAX;
   EXPECT_EQ(estimate_request(opts, resolve(opts), 77).rows, 77);
+  EXPECT_EQ(estimate_request(opts, resolve(opts)).rows, kMostPassRows);
   opts.prefill_segment = 10;
   opts.chunk_size = 64;
   EXPECT_EQ(estimate_request(opts, resolve(opts)).rows, 64);

@@ -88,7 +88,8 @@ TEST_F(SequenceTest, GivesEveryRowsLogitsInOrderAcrossSegments) {
 TEST(EngineSegments, AreWholeChunksAndAtLeastOne) {
   RuntimeOpts opts = test::quiet_opts();
   opts.chunk_size = 48;
-  for (const auto& [segment, rows] : std::vector<std::pair<int64_t, int64_t>>{{1, 48}, {100, 96}, {2048, 2016}}) {
+  for (const auto& [segment, rows] : std::vector<std::pair<int64_t, int64_t>>{
+           {1, 48}, {100, 96}, {2048, 2016}, {INT64_MAX, kMostPassRows / 48 * 48}}) {
     opts.prefill_segment = segment;
     EXPECT_EQ(test::load_engine(test::goldens() / "zoo/single_f32", opts).segment_rows(false), rows);
   }

@@ -12,7 +12,9 @@ namespace xlstm {
 
 class Workspace {
  public:
-  Workspace(const ModelDims& dims, const at::Device& device) : dims_(dims), device_(device) {}
+  // `ffn`: with Activations::ffn.
+  Workspace(const ModelDims& dims, const at::Device& device, bool ffn = true)
+      : dims_(dims), device_(device), ffn_(ffn) {}
 
   // Makes room for passes of up to `rows` rows and `logit_rows` rows of logits. Keeps larger memory that is there;
   // contents are lost when it grows. Never called inside a pass.
@@ -28,6 +30,7 @@ class Workspace {
  private:
   ModelDims dims_;
   at::Device device_;
+  bool ffn_;
   int64_t rows_ = 0;
   int64_t logit_rows_ = 0;
 };

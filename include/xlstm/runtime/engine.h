@@ -73,22 +73,27 @@ class Engine {
   // without loading again. `resolution` is that of `opts` and has this engine's device, dtype, operations and threads.
   void reschedule(const RuntimeOpts& opts, const Resolution& resolution);
 
-  // Tokens of one prefill segment: prefill_segment rounded down to whole chunks (at least one), and further where the
-  // logits of all rows are wanted, so that they stay within a few dozen megabytes.
+  // Tokens of one prefill segment: prefill_segment, at most kMostPassRows, rounded down to whole chunks (at least one),
+  // and further where the logits of all rows are wanted, so that they stay within a few dozen megabytes.
   [[nodiscard]] int64_t segment_rows(bool all_logits) const;
 
  private:
   Engine(const RuntimeOpts& opts, Resolution resolution);
   [[nodiscard]] KernelSettings kernel_settings(const RuntimeOpts& opts) const;
+  // `matrices`: the format of the blocks' matrices.
   [[nodiscard]] EstimateRequest estimate_request(const RuntimeOpts& opts, const EngineSettings& settings,
-                                                 const ModelDims& dims) const;
+                                                 const ModelDims& dims, const ModelKernels& kernels,
+                                                 WeightFormat matrices) const;
   void require_memory(const MemoryEstimate& estimate, const RuntimeOpts& opts, const EngineSettings& settings) const;
-  void build(const ModelDims& dims, Weights weights, ModelKernels kernels);
+  // `ffn`: as in EstimateRequest.
+  void build(const ModelDims& dims, Weights weights, ModelKernels kernels, bool ffn);
+  [[nodiscard]] std::unique_ptr<Workspace> make_workspace() const;
   void release_logits();
 
   Resolution resolution_;
   int64_t prefill_segment_;
   bool show_progress_;
+  bool uses_ffn_ = true;  // Activations::ffn
   std::string state_dtype_;
   std::unique_ptr<ThreadPool> pool_;
   std::unique_ptr<Model> model_;

@@ -1,8 +1,9 @@
 // How much memory a run will take, known before anything is loaded.
 //
 // Counted: the weights in their formats at run time, the states, the workspace of the largest pass, and while loading
-// the one parameter that is being packed, which is there twice. What libtorch, the tokenizer, the threads and the
-// kernels' scratch take is one fixed amount; so is the padding of packed matrices. All amounts are bytes.
+// the one parameter that is being packed, which is there twice. CUDA's kernels say what scratch memory they need.
+// What libtorch, the tokenizer, the threads and other scratch memory take is one fixed amount; so is the
+// padding of packed matrices. All amounts are bytes.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,8 @@ struct EstimateRequest {
   int64_t logit_rows = 1;                // whose logits the largest pass keeps
   bool float32_copies = false;           // operations that make a matrix float32 each time they multiply with it
   bool packs = false;                    // operations that keep matrices in an order of their own
+  bool ffn = true;                       // operations that write Activations::ffn
+  double scratch_bytes = 0;              // the kernels' own memory
   WeightPlace place = WeightPlace::kHost;
 };
 // One sequence in segments of prefill_segment tokens, logits for the last row: what `generate` does. `longest_prompt`:
@@ -42,7 +45,7 @@ struct MemoryEstimate {
   uint64_t loading = 0;  // the most that weights take while they are loaded
   uint64_t staging = 0;  // the most that one parameter takes until it is on a device
   uint64_t state = 0;
-  uint64_t workspace = 0;  // activations, logits, float32 copies
+  uint64_t workspace = 0;  // activations, logits, float32 copies, the kernels' own memory
   uint64_t fixed = 0;
   WeightPlace place = WeightPlace::kHost;
 
