@@ -40,8 +40,8 @@ class CellKernel {
   // the kernel was made with. One call at a time per kernel object.
   virtual void run(const CellArgs& args) = 0;
 
-  // Bytes of memory of its own that it keeps once it has run passes up to this size, about, where it says so;
-  // else it is in a fixed amount.
+  // Bytes of memory of its own that it keeps once it has run passes up to this size, about, where it says so; else it
+  // is in a fixed amount.
   [[nodiscard]] virtual double scratch_bytes(const PassSize& /*size*/) const { return 0; }
 };
 

@@ -16,6 +16,8 @@
 set -euo pipefail
 # shellcheck source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
+# shellcheck source=gpu_lib.sh
+source "$(dirname "${BASH_SOURCE[0]}")/gpu_lib.sh"
 cd "$ROOT"
 
 ALL_COLUMNS="xlstm_generate xlstm_generate-state16 xlstm_generate-int8 xlstm_generate-int4"
@@ -55,8 +57,7 @@ for column in ${only//,/ }; do
 done
 
 # The program's libraries are those of python3's torch unless it finds its own.
-torch=$(python3 -c 'import importlib.util as u, os; print(os.path.dirname(u.find_spec("torch").origin))' 2>/dev/null) ||
-  die "python3: expected one with torch, got none"
+torch=$(torch_folder)
 libraries=${LD_LIBRARY_PATH:-}
 for folder in "$torch/lib" "$torch"/../nvidia/*/lib "$(dirname "$program")/../lib"; do
   if [[ -d $folder ]]; then libraries=${libraries:+$libraries:}$folder; fi

@@ -35,14 +35,10 @@ int torch_threads(int threads) {
   return threads;
 }
 
-int64_t segment_of(const BenchSetting& setting) {
-  return std::min<int64_t>(setting.opts.prefill_segment, kMostPassRows);
-}
-
 int64_t most_rows(const LoadGroup& group, const Workload& work) {
   int64_t rows = 1;
   for (const BenchSetting& setting : group) {
-    rows = std::max(rows, rows_per_pass(segment_of(setting), work.batch, setting.opts.chunk_size));
+    rows = std::max(rows, rows_per_pass(setting.opts.prefill_segment, work.batch, setting.opts.chunk_size));
   }
   return std::min(rows, work.length) * work.batch;
 }
@@ -50,7 +46,7 @@ int64_t most_rows(const LoadGroup& group, const Workload& work) {
 }  // namespace
 
 int64_t rows_per_pass(int64_t segment, int64_t batch, int64_t chunk_size) {
-  return std::max(chunk_size, segment / batch / chunk_size * chunk_size);
+  return std::max(chunk_size, std::min(segment, kMostPassRows) / batch / chunk_size * chunk_size);
 }
 
 CellRunner::CellRunner(const ModelDims& dims, const LoadGroup& group, const Workload& work)
@@ -63,7 +59,7 @@ CellRunner::CellRunner(const ModelDims& dims, const LoadGroup& group, const Work
 
 void CellRunner::choose(const BenchSetting& setting) {
   chunk_size_ = setting.opts.chunk_size;
-  rows_ = rows_per_pass(segment_of(setting), work_.batch, chunk_size_);
+  rows_ = rows_per_pass(setting.opts.prefill_segment, work_.batch, chunk_size_);
   kernel_ = make_cell_kernel(
       setting.resolution.chunkwise, setting.resolution.device, dims_,
       {chunk_size_, setting.opts.heads_per_band, setting.resolution.workers, setting.resolution.weight_dtype}, pool_);

@@ -10,7 +10,8 @@
 
 namespace xlstm {
 
-// Tokens of each sequence that pass at once when `batch` of them share `segment` rows: whole chunks, at least one.
+// Tokens of each sequence that pass at once when `batch` of them share `segment` rows, of which kMostPassRows count:
+// whole chunks, at least one.
 [[nodiscard]] int64_t rows_per_pass(int64_t segment, int64_t batch, int64_t chunk_size);
 
 struct Workload {

@@ -175,54 +175,36 @@ TEST(DeviceOps, HeadComputesOnlyTheRowsAskedFor) {
   });
 }
 
-// So many that there is work for each part of a large GPU (the matrices of the other tests are too small for that).
-TEST(DeviceOps, MatricesOfManyRowsAreMultipliedRowByRow) {
-  const ModelDims dims = dims_of({41, 1, 3, 5, 4103, 8203});
-  const auto ops = device().ops(dims);
-  for (const Format& format : formats()) {
-    for (const int64_t rows : {1, 7}) {
-      SCOPED_TRACE(text(dims, rows, format));
-      Random random(static_cast<uint64_t>(rows));
-      const BlockWeights block = random.block(dims, rows == 7, format);
-      Weights weights;
-      weights.out_norm = random.norm(dims.embedding_dim, false);
-      weights.head = random.linear(dims.vocab_size, dims.embedding_dim, true, format);
-      const Weights own = packed(weights, *ops);
-      const BlockWeights own_block = packed(block, *ops);
-      const Activations before = random.activations(dims, rows);
-      Activations act = on_device(before, dims, device());
-      at::Tensor logits = device().place(at::zeros({rows, dims.vocab_size}, at::kFloat));
-      ops->begin_pass(plan_of(rows));
-      ops->head(own, plan_of(rows), act, logits);
-      ops->feed_forward(own_block, rows, act);
-      ops->end_pass();
-      expect_values(logits.cpu(), headed(weights, before.x, dims, *ops), dims.embedding_dim);
-      expect_values(act.x.cpu(), added(fed_forward(block, before.x, dims, *ops), before.x), dims.ffn_dim);
-      if (HasFatalFailure()) return;
-    }
-  }
+void expect_head_and_feed_forward(const ModelDims& dims, int64_t rows, const Format& format, DeviceOps& ops) {
+  Random random(static_cast<uint64_t>(rows));
+  const BlockWeights block = random.block(dims, rows == 7, format);
+  Weights weights;
+  weights.out_norm = random.norm(dims.embedding_dim, false);
+  weights.head = random.linear(dims.vocab_size, dims.embedding_dim, true, format);
+  const Weights own = packed(weights, ops);
+  const BlockWeights own_block = packed(block, ops);
+  const Activations before = random.activations(dims, rows);
+  Activations act = on_device(before, dims, device());
+  at::Tensor logits = device().place(at::zeros({rows, dims.vocab_size}, at::kFloat));
+  ops.begin_pass(plan_of(rows));
+  ops.head(own, plan_of(rows), act, logits);
+  ops.feed_forward(own_block, rows, act);
+  ops.end_pass();
+  expect_values(logits.cpu(), headed(weights, before.x, dims, ops), dims.embedding_dim);
+  expect_values(act.x.cpu(), added(fed_forward(block, before.x, dims, ops), before.x), dims.ffn_dim);
 }
 
-// Rows so long, and so many, that whoever shares a row among threads has several parts of several rows.
-TEST(DeviceOps, MatricesOfManyLongRowsAreMultipliedRowByRow) {
-  const ModelDims dims = dims_of({1100, 1, 3, 5, 23, 4301});
-  const auto ops = device().ops(dims);
-  for (const Format& format : formats()) {
-    for (const int64_t rows : {1, 7}) {
-      SCOPED_TRACE(text(dims, rows, format));
-      Random random(static_cast<uint64_t>(rows));
-      Weights weights;
-      weights.out_norm = random.norm(dims.embedding_dim, false);
-      weights.head = random.linear(dims.vocab_size, dims.embedding_dim, true, format);
-      const Weights own = packed(weights, *ops);
-      const Activations before = random.activations(dims, rows);
-      Activations act = on_device(before, dims, device());
-      at::Tensor logits = device().place(at::zeros({rows, dims.vocab_size}, at::kFloat));
-      ops->begin_pass(plan_of(rows));
-      ops->head(own, plan_of(rows), act, logits);
-      ops->end_pass();
-      expect_values(logits.cpu(), headed(weights, before.x, dims, *ops), dims.embedding_dim);
-      if (HasFatalFailure()) return;
+// So many that there is work for each part of a large GPU (the matrices of the other tests are too small for that), and
+// so long that whoever shares a row among threads has several parts of several rows.
+TEST(DeviceOps, MatricesOfManyRowsAreMultipliedRowByRow) {
+  for (const ModelDims& dims : {dims_of({41, 1, 3, 5, 4103, 8203}), dims_of({1100, 1, 3, 5, 23, 4301})}) {
+    const auto ops = device().ops(dims);
+    for (const Format& format : formats()) {
+      for (const int64_t rows : {1, 7}) {
+        SCOPED_TRACE(text(dims, rows, format));
+        expect_head_and_feed_forward(dims, rows, format, *ops);
+        if (HasFatalFailure()) return;
+      }
     }
   }
 }

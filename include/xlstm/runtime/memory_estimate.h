@@ -1,9 +1,9 @@
 // How much memory a run will take, known before anything is loaded.
 //
 // Counted: the weights in their formats at run time, the states, the workspace of the largest pass, and while loading
-// the one parameter that is being packed, which is there twice. CUDA's kernels say what scratch memory they need.
-// What libtorch, the tokenizer, the threads and other scratch memory take is one fixed amount; so is the
-// padding of packed matrices. All amounts are bytes.
+// the one parameter that is being packed, which is there twice. CUDA's kernels say what scratch memory they need. What
+// libtorch, the tokenizer, the threads and other scratch memory take is one fixed amount; so is the padding of packed
+// matrices. All amounts are bytes.
 #pragma once
 
 #include <cstdint>
