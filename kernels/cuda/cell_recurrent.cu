@@ -1,6 +1,8 @@
 // A block takes a strip of columns of one head of one span. C stays in its registers: kColumnLanes threads beside each
 // other hold kVector columns each, kRowLanes of them below each other every kRowLanes-th row. Every block computes the
 // gates and n for itself, which are small beside its part of C; the last one of a head to come by stores n and m.
+#include <algorithm>
+
 #include "kernels/cuda/cell_recurrent_parts.h"
 
 namespace xlstm::cuda {
@@ -18,7 +20,6 @@ constexpr unsigned kStepBlocks = kVector > 4 ? 3 : 4;
 template <class State, unsigned kVector, unsigned kRows>
 __global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks<kVector>) step(RecurrentArgs args) {
   XLSTM_DYNAMIC_SHARED(float, memory);
-  start_next();
   using Columns = Strip<State, kVector, kRows>;
   const CellTensors& cell = args.call.cell;
   const Shared shared = divide(memory, args, Columns::kWidth);
@@ -31,6 +32,7 @@ __global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks<kVector>) step(
   float m = cell.m[state];
 
   wait_for_previous();
+  start_next();
   const int32_t row = span_of(args).first_row;
   const int32_t slot = span_of(args).slot;
   if (slot != guess) {
@@ -160,11 +162,14 @@ void launch(Queue& queue, const Recurrent& call) {
   unsigned tokens = kStep ? 1 : kGroupTokens;
   while (tokens > 1 && shared_bytes_of(tokens, padded_dk, Columns::kWidth) > kGroupBytes) --tokens;
   const RecurrentArgs args{call, static_cast<int32_t>(padded_dk), static_cast<int32_t>(tokens)};
-  const Grid grid{.x = rounded_up(call.cell.dv, Columns::kWidth) / Columns::kWidth,
-                  .y = static_cast<unsigned>(call.cell.heads),
-                  .z = static_cast<unsigned>(call.span_count),
-                  .threads = kRecurrentThreads,
-                  .shared_bytes = shared_bytes_of(tokens, padded_dk, Columns::kWidth)};
+  Grid grid{.x = rounded_up(call.cell.dv, Columns::kWidth) / Columns::kWidth,
+            .y = static_cast<unsigned>(call.cell.heads),
+            .z = static_cast<unsigned>(call.span_count),
+            .threads = kRecurrentThreads,
+            .shared_bytes = shared_bytes_of(tokens, padded_dk, Columns::kWidth)};
+  if (int64_t{grid.x} * grid.y * grid.z <= queue.processors()) {
+    grid.shared_bytes = std::max(grid.shared_bytes, static_cast<unsigned>(kTwoBlocksBytes));
+  }
   if constexpr (kStep) {
     run<step<State, kVector, kRows>>(queue, grid, args);
   } else {

@@ -73,7 +73,8 @@ at::Tensor arranged(const at::Tensor& rows, int64_t columns, RowOrder order) {
 Linear pack_linear(Linear canonical, RowOrder order, at::Device device) {
   check(canonical);
   XLSTM_ASSERT(order == RowOrder::kPlain || canonical.out % 2 == 0);
-  const int64_t columns = bytes_of_columns(canonical.format, padded_columns(canonical.in));
+  int64_t columns = bytes_of_columns(canonical.format, padded_columns(canonical.in));
+  if (is_quantized(canonical.format)) columns = blocks_of(columns, kLineBytes) * kLineBytes;
   canonical.weight = arranged(canonical.weight, columns, order).to(device);
   for (at::Tensor* const tensor : {&canonical.scale, &canonical.zero}) {
     if (tensor->defined()) *tensor = arranged(*tensor, tensor->size(1), order).to(device);

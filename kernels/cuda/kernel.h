@@ -2,13 +2,18 @@
 //
 // A kernel is a __global__ function of one parameter, a trivially copyable struct. It calls wait_for_previous() before
 // it first touches memory that a kernel may have written in this pass (weights, and a layer's state, which no earlier
-// kernel of the pass writes, may be read before), and start_next() once, early.
+// kernel of the pass writes, may be read before), and start_next() once: early, or where it has a block for each
+// processor behind wait_for_previous() (kTwoBlocksBytes).
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
 #include "kernels/cuda/queue.h"
+
+namespace xlstm::cuda {
+using SharedBarrier = uint64_t;
+}  // namespace xlstm::cuda
 
 #if defined(__CUDACC__)
 
@@ -71,14 +76,6 @@ __device__ inline void copy_async_16(void* shared, const void* global) {
   const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(address), "l"(global) : "memory");
 }
-// The same of bytes that are read once: they are the first to leave the L2 cache.
-__device__ inline void copy_async_16_once(void* shared, const void* global) {
-  const auto address = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
-  uint64_t policy;
-  asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-  asm volatile("cp.async.cg.shared.global.L2::cache_hint [%0], [%1], 16, %2;" ::"r"(address), "l"(global), "l"(policy)
-               : "memory");
-}
 __device__ inline void commit_copies() {
   asm volatile("cp.async.commit_group;" ::: "memory");
 }
@@ -86,6 +83,68 @@ __device__ inline void commit_copies() {
 template <int kLater>
 __device__ inline void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(kLater) : "memory");
+}
+
+// Barriers in shared memory, at which some threads arrive and others wait. A phase ends when all arrivals have come and
+// all bytes that were announced have been copied; then the next one begins. A thread that waits must not be two phases
+// behind: it knows them by their parity only.
+__device__ inline uint32_t shared_address(const void* shared) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(shared));
+}
+// By one thread; behind it, by the same, publish_barriers(), and then a barrier of the block.
+__device__ inline void init_barrier(SharedBarrier* barrier, int arrivals) {
+  asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+}
+__device__ inline void publish_barriers() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+}
+__device__ inline void arrive(SharedBarrier* barrier) {
+  asm volatile("mbarrier.arrive.shared.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+}
+__device__ inline void arrive_announcing(SharedBarrier* barrier, int bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes)
+               : "memory");
+}
+// By a whole warp: until the phase of that parity, 0 for the first, has ended.
+__device__ inline void wait_at(SharedBarrier* barrier, int parity) {
+  asm volatile(
+      "{\n.reg .pred ended;\nagain:\nmbarrier.try_wait.parity.shared.b64 ended, [%0], %1;\n@!ended bra again;\n}" ::"r"(
+          shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+}
+// Copies by the copy engine, which `barrier` counts. Addresses and bytes are multiples of 16.
+__device__ inline void copy_bulk(void* shared, const void* global, int bytes, SharedBarrier* barrier) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(shared)),
+               "l"(global), "r"(bytes), "r"(shared_address(barrier))
+               : "memory");
+}
+// kBoxBytes: of kBoxLines lines, from `line` on, kBoxRows rows from `row` on; zeros where there is none. `shared` is a
+// multiple of kBoxAlignment; place_in_box() says where a row's bytes are.
+__device__ inline void copy_box(void* shared, const TensorMap* map, int line, int row, SharedBarrier* barrier) {
+  asm volatile(
+      "cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], "
+      "[%5];" ::"r"(shared_address(shared)),
+      "l"(map), "r"(0), "r"(row), "r"(line), "r"(shared_address(barrier))
+      : "memory");
+}
+
+// By a warp, before it first uses a map: it may have been written since another use of its memory.
+__device__ inline void acquire_map(const TensorMap* map) {
+  asm volatile("fence.proxy.tensormap::generic.acquire.sys [%0], 128;" ::"l"(map) : "memory");
+}
+// Brings what copy_box() would copy to the L2 cache.
+__device__ inline void prefetch_box(const TensorMap* map, int line, int row) {
+  asm volatile("cp.async.bulk.prefetch.tensor.3d.L2.global.tile [%0, {%1, %2, %3}];" ::"l"(map), "r"(0), "r"(row),
+               "r"(line)
+               : "memory");
+}
+
+// A barrier of the first kThreads threads of a block, or any others that all name the same kId, 1 to 15.
+template <int kId, int kThreads>
+__device__ inline void sync_threads() {
+  asm volatile("bar.sync %0, %1;" ::"n"(kId), "n"(kThreads) : "memory");
 }
 
 // Brings the line around an address, kPrefetchBytes, to the L2 cache, behind the caller's back.
@@ -139,6 +198,23 @@ void invoke(const Grid& grid, const void* args, StreamHandle stream, bool early)
 namespace xlstm::cuda {
 
 constexpr int kPrefetchBytes = 128;  // of prefetch_line()
+
+// Of copy_box(). The copy engine turns the 16-byte chunks of each row of a line, so that those of neighbouring rows are
+// in different banks.
+constexpr int kBoxLineBytes = kBoxRows * kLineBytes;
+constexpr int kBoxBytes = kBoxLines * kBoxLineBytes;
+constexpr int kBoxAlignment = 1024;
+// In a line of kBoxLineBytes bytes.
+__device__ inline int place_in_box(int row, int byte) {
+  constexpr int kChunk = 16;
+  return row * kLineBytes + (byte ^ row % 8 * kChunk);
+}
+
+// Shared memory of which a processor has room for two blocks and not for three. Kernels of a decode step that have a
+// block for each processor, products of few rows and the step of few sequences, take at least so much and call
+// start_next() behind wait_for_previous(): each processor then has one block of the kernel that runs and one of the
+// next. If one had two and another none, the kernel would end late.
+constexpr int64_t kTwoBlocksBytes = 77 * 1024;
 
 template <auto kKernel, class Args>
 void run(Queue& queue, const Grid& grid, const Args& args) {

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <vector>
 
 #include "kernels/cuda/product_parts.h"
 #include "xlstm/core/errors.h"
@@ -34,6 +33,7 @@ int32_t to_int32(int64_t value) {
 
 ProductArgs args_of(const Matrix& matrix, const ProductInput& x, int64_t rows) {
   XLSTM_ASSERT(x.norm.kind == InputNorm::kNone || rows <= kFusedNormRows);
+  XLSTM_ASSERT(matrix.row_bytes % kLineBytes == 0);
   ProductArgs args{};
   args.weight = static_cast<const uint8_t*>(matrix.weight);
   args.scale = static_cast<const uint16_t*>(matrix.scale);
@@ -72,7 +72,7 @@ ProductArgs args_of(const Matrix& matrix, const ProductInput& x, int64_t rows, c
 }
 
 void append(Queue& queue, WeightFormat format, const ProductArgs& args) {
-  if (args.rows == 0) return;
+  if (args.rows == 0 || args.out == 0) return;
   if (format == WeightFormat::kFloat32) {
     multiply_float32(queue, args);
   } else if (narrow_fits(format, args)) {
@@ -108,15 +108,6 @@ int64_t most_gate_up_rows(WeightFormat format) {
   return std::min(most_own_rows(format), kMostFusedGateUpRows);
 }
 
-int processors(int device) {
-  static const std::vector<int> kProcessors = [] {
-    std::vector<int> counts;
-    for (int i = 0; i < device_count(); ++i) counts.push_back(device_properties(i).processors);
-    return counts;
-  }();
-  return kProcessors.at(static_cast<size_t>(device));
-}
-
 void multiply(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t rows, const ProductOutput& y) {
   XLSTM_ASSERT(!y.add || y.cap == 0);
   if (rows > most_own_rows(matrix.format)) return multiply_by_library(queue, matrix, x, rows, y);
@@ -126,9 +117,8 @@ void multiply(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t
 void multiply_with_side(Queue& queue, const Matrix& matrix, const Matrix& side, const ProductInput& x, int64_t rows,
                         const ProductOutput& y, const ProductOutput& side_y) {
   XLSTM_ASSERT(x.norm.kind == InputNorm::kRms && side.format == WeightFormat::kFloat32);
-  const ProductArgs side_args = args_of(side, x, rows, side_y);
-  if (matrix.format != WeightFormat::kFloat32 && rows > 0 && side_fits(side_args)) {
-    return multiply_narrow(queue, matrix.format, args_of(matrix, x, rows, y), side_args);
+  if (matrix.format != WeightFormat::kFloat32 && rows > 0 && matrix.out > 0) {
+    return multiply_narrow(queue, matrix.format, args_of(matrix, x, rows, y), args_of(side, x, rows, side_y));
   }
   multiply(queue, matrix, x, rows, y);
   multiply(queue, side, x, rows, side_y);

@@ -13,8 +13,8 @@
 
 namespace xlstm::cuda {
 
-// Rows of W are row_bytes apart, filled up with zeros behind column `in` to a multiple of kColumnPad columns. int8 and
-// int4 codes, scales and zeros mean what they mean in a canonical Linear (kernels/weights.h).
+// Rows of W are row_bytes apart, filled up with zeros behind column `in`, at least to a multiple of kColumnPad columns.
+// int8 and int4 codes, scales and zeros mean what they mean in a canonical Linear (kernels/weights.h).
 struct Matrix {
   const void* weight = nullptr;
   const void* scale = nullptr;    // float16 [out, groups]
@@ -22,7 +22,7 @@ struct Matrix {
   const float* bias = nullptr;    // [out] or null
   int64_t out = 0;
   int64_t in = 0;
-  int64_t row_bytes = 0;  // a multiple of 32
+  int64_t row_bytes = 0;  // a multiple of kLineBytes
   int64_t group = 0;      // columns with one scale: a multiple of 32, or at least `in`
   WeightFormat format = WeightFormat::kFloat32;
 };

@@ -89,13 +89,14 @@ template <int kRows, int kOuts, int kDepth>
 __global__ void __launch_bounds__(kProductThreads, 2) float32_product(ProductArgs args) {
   XLSTM_DYNAMIC_SHARED(float, normed);
   __shared__ float sums_of_warps[kProductWarps * kRows * kOuts];
+  __shared__ float partial[kFusedNormRows * kProductWarps];
   const int columns = padded(args.in);
   const int vectors = columns / kVector;
   const int thread = static_cast<int>(threadIdx.x);
   Vectors<kOuts> weights[kDepth];
   XLSTM_UNROLL
   for (int i = 0; i < kDepth; ++i) weights[i] = load_weights<kOuts>(args, thread + i * kProductThreads, vectors);
-  const Sweep gains = load_gains(args);
+  const Quads gains = load_gains(args);
   start_next();
   wait_for_previous();
 
@@ -108,7 +109,7 @@ __global__ void __launch_bounds__(kProductThreads, 2) float32_product(ProductArg
     own.rows = rows;
     own.x = x;
     own.o = args.o + (args.o == nullptr ? 0 : first_row * args.o_stride);
-    if (args.norm == InputNorm::kRms) fill_rms<InOrder>(own, gains, normed, columns, columns);
+    if (args.norm == InputNorm::kRms) fill_rms<InOrder>(own, gains, partial, normed, columns, columns);
     if (args.norm == InputNorm::kGatedHead) fill_heads<InOrder>(own, gains, normed, columns, columns);
     __syncthreads();
     x = normed;
@@ -149,7 +150,7 @@ void append(Queue& queue, const ProductArgs& args) {
 template <int kRows>
 void append(Queue& queue, const ProductArgs& args) {
   constexpr int kManyOuts = 4;
-  if (args.sink < kGateUpFloat32 && args.out < kManyOuts * processors(queue.device())) {
+  if (args.sink < kGateUpFloat32 && args.out < kManyOuts * queue.processors()) {
     append<kRows, 1, 4>(queue, args);
   } else {
     append<kRows, kManyOuts, 2>(queue, args);

@@ -1,89 +1,128 @@
 // Products of up to eight rows of x, which wait for memory alone.
 //
-// Blocks stay and take one tile of 16 W rows after the other; x stands in their shared memory. The warps of a block
-// share a tile's columns: each reads lines of 128 bytes, kProductWarps apart, by asynchronous copies into a ring of its
-// own, which run ahead over the ends of tiles. The first go before wait_for_previous(), as soon as blocks of the kernel
-// before leave a processor.
+// One block on a processor takes one tile of 16 W rows after the other; x stands in its shared memory. One warp has the
+// copy engine bring the weights into a ring of slots, running ahead over the ends of tiles; others multiply, a line of
+// a slot each, and leave a tile's sums to the last warp, which adds them up and stores the results. Copies begin before
+// wait_for_previous(), as soon as blocks of the kernel before leave room: two blocks fit into a processor unless x is
+// large.
 #include <algorithm>
 #include <string>
+#include <utility>
 
+#include "kernels/cuda/product_line.h"
 #include "kernels/cuda/product_ring.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cuda {
 namespace {
 
+constexpr int kCopyWarp = kProductWarps;
+constexpr int kStoreWarp = kCopyWarp + 1;
+constexpr int kThreads = (kStoreWarp + 1) * kLanes;
 constexpr int kTileSums = kTileOuts * kTileRows;
-// The sums of all warps, of two tiles by turns.
-constexpr int kSumBytes = 2 * kProductWarps * kTileSums * static_cast<int>(sizeof(float));
+// Of a warp's sums: while those of one tile are added up, it multiplies the next.
+constexpr int kTurns = 2;
+constexpr int kSumBytes = kTurns * kProductWarps * kTileSums * static_cast<int>(sizeof(float));
 // Keeps rows of x apart in the banks.
 constexpr int kInputPadBytes = 64;
 
-constexpr int kDeepStages = 8;
-constexpr int kShallowStages = 5;
-constexpr int kBlocksPerProcessor = 2;
-// Two blocks, with their static shared memory and the 1 KB that CUDA takes for each, fill a processor's 228 KB.
-constexpr int kHalfSharedBytes = 113 * 1024 - 256;
-// Where x is larger, copying it to every block would take too long.
-constexpr int kMostInputBytes = 96 * 1024;
+constexpr int kLeastOfHalf = 8;
+constexpr int kLeastSlots = 4;
+constexpr int kManySlots = 20;
+constexpr int kBarriers = 2 * kManySlots + 2 * kTurns + 1;
+constexpr int kBarrierBytes = (kBarriers * static_cast<int>(sizeof(SharedBarrier)) + 15) / 16 * 16;
+constexpr int kPartialBytes = kFusedNormRows * kProductWarps * static_cast<int>(sizeof(float));
+// Two blocks, with the 1 KB that CUDA takes for each, fill a processor's 228 KB.
+constexpr int kHalfSharedBytes = 113 * 1024;
 
 // Without padding.
 struct NarrowArgs {
   ProductArgs product;
-  ProductArgs side;  // a product with a float32 matrix, of the same rows of x
-  int32_t blocks;    // those behind them do `side`
-  int32_t side_blocks;
+  ProductArgs side;      // a product with a float32 matrix, of the same rows of x
+  const TensorMap* map;  // of `product`
+  int32_t slots;
+  int32_t input_bytes;  // of x in shared memory
 };
 
-// sums += W · x of block `block` of a stage, without scales. `low` and `high` hold zeros, as LineGroups::value() has
-// them.
-template <class F>
-__device__ inline void multiply_block(const uint8_t* stage, const __nv_bfloat16* x, int block, uint32_t low,
-                                      uint32_t high, float (&sums)[4]) {
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  const int byte = (4 * block + lane % 4) * F::kBits;
-  const uint8_t* const from = stage + chunk_place<kStageBytes>(lane / 4, byte / kChunkBytes) + byte % kChunkBytes;
-  const auto raw_low = *reinterpret_cast<const typename F::Raw*>(from);
-  const auto raw_high = *reinterpret_cast<const typename F::Raw*>(from + kTileOuts / 2 * kStageBytes);
-  const uint4 ordered = *reinterpret_cast<const uint4*>(x + block * kBlockColumns);
-  const uint32_t factors[4] = {ordered.x, ordered.y, ordered.z, ordered.w};
-  uint32_t low_pairs[F::kParts][4];
-  uint32_t high_pairs[F::kParts][4];
-  F::widen(raw_low, low >> 16, low_pairs);
-  F::widen(raw_high, high >> 16, high_pairs);
-  add_products<F>(low_pairs, high_pairs, factors, sums);
+// The sums of tiles on their way from the warps that multiply to the one that stores. Each warp has room for kTurns
+// tiles, which it takes in turn.
+struct Sums {
+  float* values;         // [kTurns, kProductWarps, kTileSums]
+  SharedBarrier* full;   // [kTurns]
+  SharedBarrier* empty;  // the same
+
+  [[nodiscard]] __device__ inline float* of(int turn, int warp) const {
+    return values + (turn * kProductWarps + warp) * kTileSums;
+  }
+};
+
+struct Shared {
+  Ring ring;
+  Sums sums;
+  SharedBarrier* copied;  // rows of x
+  float* partial;         // [kFusedNormRows, kProductWarps] of fill_rms()
+  __nv_bfloat16* rows;
+  float* block_sums;  // of one row of x: of its blocks of kBlockColumns columns
+};
+
+__device__ inline Shared divide(uint8_t* memory, const NarrowArgs& args) {
+  auto* const barriers = reinterpret_cast<SharedBarrier*>(memory);
+  SharedBarrier* const of_sums = barriers + 2 * kManySlots;
+  auto* const partial = reinterpret_cast<float*>(memory + kBarrierBytes);
+  uint8_t* const before = memory + kBarrierBytes + kPartialBytes;
+  uint8_t* const slots = before + (kBoxAlignment - reinterpret_cast<uintptr_t>(before) % kBoxAlignment) % kBoxAlignment;
+  uint8_t* const sums = slots + args.slots * kBoxBytes;
+  uint8_t* const rows = sums + kSumBytes;
+  return {{slots, barriers, barriers + kManySlots, args.slots},
+          {reinterpret_cast<float*>(sums), of_sums, of_sums + kTurns},
+          of_sums + 2 * kTurns,
+          partial,
+          reinterpret_cast<__nv_bfloat16*>(rows),
+          reinterpret_cast<float*>(rows + args.input_bytes)};
 }
 
-// sums += W · x of a stage. `x`: the lane's columns of the stage in the row of x that its quad has.
-template <class F, int kSpan, int kHalf>
-__device__ inline void multiply_stage(const uint8_t* stage, const __nv_bfloat16* x, const LineGroups<F, kSpan>& groups,
-                                      float (&sums)[4]) {
-  constexpr int kOfStage = LineGroups<F, kSpan>::kOfStage;
-  XLSTM_UNROLL
-  for (int span = 0; span < kOfStage; ++span) {
-    if constexpr (!F::kHasScale) {
-      multiply_block<F>(stage, x, span, 0, 0, sums);
-    } else {
-      const int of_line = kHalf * kOfStage + span;
-      const uint32_t low = __shfl_sync(kAllLanes, groups.value(of_line / 4, 0), of_line % 4, 4);
-      const uint32_t high = __shfl_sync(kAllLanes, groups.value(of_line / 4, 1), of_line % 4, 4);
-      float part[4] = {};
-      XLSTM_UNROLL
-      for (int i = 0; i < kSpan; ++i) multiply_block<F>(stage, x, span * kSpan + i, low, high, part);
-      XLSTM_UNROLL
-      for (int i = 0; i < 4; ++i) sums[i] = fmaf(half_value((i < 2 ? low : high) & 0xffffU), part[i], sums[i]);
+// What a warp that multiplies does. `at`: its team's first box; `stride`: of the rows of x.
+template <class Way>
+__device__ inline void multiply_tiles(const ProductArgs& args, const Shared& shared, int block, int blocks,
+                                      const Boxes& boxes, Position at, typename Way::Groups groups, int stride) {
+  using F = typename Way::F;
+  const int lane = lane_of_warp();
+  const int warp = warp_of_block();
+  const int line = warp % kBoxLines;
+  const int tiles = tiles_of(args);
+  const int lines = lines_of(args);
+  const __nv_bfloat16* const x = Way::part_of_lane(args, shared.rows, stride);
+  const Ring& ring = shared.ring;
+  const uint8_t* const mine = ring.slots + line * kBoxLineBytes;
+  Cursor read{warp / kBoxLines};
+  Cursor turn{0};
+  bool first_turns = true;
+  for (int tile = block; tile < tiles; tile += blocks) {
+    float sums[4] = {};
+    while (at.tile == tile) {
+      const int place = boxes.place(at.box) * kBoxLines + line;
+      const typename Way::Groups now = groups;
+      at.advance(kTeams, boxes, blocks);
+      groups.load(args, at.tile, boxes.place(at.box) * kBoxLines + line);
+      wait_at(ring.full + read.slot, read.parity);
+      if (place < lines) {
+        Way::multiply(mine + read.slot * kBoxBytes, x + place * Line<F>::kColumns,
+                      shared.block_sums + place * Line<F>::kBlocks, now, sums);
+      }
+      __syncwarp();
+      if (lane == 0) arrive(ring.empty + read.slot);
+      read.advance(kTeams, ring.count);
     }
+    if (!first_turns) wait_at(shared.sums.empty + turn.slot, turn.parity ^ 1);
+    Way::put(sums, shared.sums.of(turn.slot, warp));
+    __syncwarp();
+    if (lane == 0) arrive(shared.sums.full + turn.slot);
+    turn.advance(1, kTurns);
+    if (turn.slot == 0) first_turns = false;
   }
 }
 
-// [rows of x][rows of W] of a warp.
-__device__ inline void put_sums(const float (&sums)[4], float* to) {
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  XLSTM_UNROLL
-  for (int i = 0; i < 4; ++i) to[(lane % 4 * 2 + i % 2) * kTileOuts + lane / 4 + i / 2 * kTileOuts / 2] = sums[i];
-}
-
-// The sum over all warps.
+// The sum over all warps. `sums`: of the first one.
 __device__ inline float total(const float* sums, int index) {
   float sum = 0;
   XLSTM_UNROLL
@@ -92,166 +131,202 @@ __device__ inline float total(const float* sums, int index) {
 }
 
 __device__ inline void finish_tile(const ProductArgs& args, int tile, const float* sums) {
-  const int thread = static_cast<int>(threadIdx.x);
   if (!is_gate_up(args)) {
-    const int out = tile * kTileOuts + thread % kTileOuts;
-    const int row = thread / kTileOuts;
-    if (row < args.rows && out < args.out) put(args, row, out, total(sums, thread));
+    for (int i = lane_of_warp(); i < args.rows * kTileOuts; i += kLanes) {
+      const int out = tile * kTileOuts + i % kTileOuts;
+      if (out < args.out) put(args, i / kTileOuts, out, total(sums, i));
+    }
     return;
   }
   constexpr int kPairs = kTileOuts / 2;
-  const int pair = thread % kPairs;
-  const int row = thread / kPairs;
-  if (row < args.rows) {
+  for (int i = lane_of_warp(); i < args.rows * kPairs; i += kLanes) {
+    const int pair = i % kPairs;
+    const int row = i / kPairs;
     put_gate_up(args, row, tile * kPairs + pair, tile * kTileOuts + pair, total(sums, row * kTileOuts + pair),
                 total(sums, row * kTileOuts + pair + kPairs));
   }
-  if (tile == tiles_of(args) - 1) put_padding(args, 0, args.rows);
+  if (tile == tiles_of(args) - 1) put_padding<kLanes>(args, 0, args.rows);
 }
 
-// Rows of x as the kernel before wrote them; behind their padding zeros.
+// What the last warp does.
 template <class F>
-__device__ inline void copy_rows(const ProductArgs& args, __nv_bfloat16* rows, int stride, int columns) {
-  constexpr int kChunkColumns = kChunkBytes / 2;
-  constexpr int kBatch = 8;  // loads that a thread has under way
-  const int chunks = columns / kChunkColumns;
-  const int present = static_cast<int>((args.in + kColumnPad - 1) / kColumnPad * kColumnPad) / kChunkColumns;
-  const auto* const x = static_cast<const __nv_bfloat16*>(args.x);
-  const auto skip = [&](int& row, int& chunk) {
-    while (chunk >= chunks) {
-      chunk -= chunks;
-      ++row;
-    }
-  };
-  int row = 0;
-  int chunk = static_cast<int>(threadIdx.x);
-  skip(row, chunk);
-  while (row < args.rows) {
-    uint4 values[kBatch];
-    int places[kBatch];
-    XLSTM_UNROLL
-    for (int i = 0; i < kBatch; ++i) {
-      const int column = chunk * kChunkColumns;
-      places[i] = row < args.rows ? row * stride + column : -1;
-      values[i] = row < args.rows && chunk < present ? *reinterpret_cast<const uint4*>(x + row * args.x_stride + column)
-                                                     : uint4{};
-      chunk += kProductThreads;
-      skip(row, chunk);
-    }
-    XLSTM_UNROLL
-    for (int i = 0; i < kBatch; ++i) {
-      if (places[i] < 0) break;
-      uint32_t pairs[4];
-      F::order(values[i], pairs);
-      *reinterpret_cast<uint4*>(rows + places[i]) = uint4{pairs[0], pairs[1], pairs[2], pairs[3]};
-    }
-  }
-}
-
-template <class F>
-__device__ inline void fill_rows(const ProductArgs& args, const Sweep& gains, __nv_bfloat16* rows, int stride,
-                                 int columns) {
-  if (args.norm == InputNorm::kNone) copy_rows<F>(args, rows, stride, columns);
-  if (args.norm == InputNorm::kRms) fill_rms<F>(args, gains, rows, stride, columns);
-  if (args.norm == InputNorm::kGatedHead) fill_heads<F>(args, gains, rows, stride, columns);
-  __syncthreads();
-}
-
-template <class F, int kSpan, int kStages>
-__device__ inline void narrow_block(const ProductArgs& args, int block, int blocks, uint8_t* shared) {
-  auto* const sums_of_warps = reinterpret_cast<float*>(shared + kStages * kStagesBytes);
-  auto* const rows = reinterpret_cast<__nv_bfloat16*>(shared + kStages * kStagesBytes + kSumBytes);
-  const Lines lines = lines_of(args, block);
-  const int columns = lines.count * RingShape<F>::kLineColumns;
-  const int stride = columns + kInputPadBytes / 2;
-  const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-
-  Ring<kStages> ring{shared + warp * kStages * kStageTileBytes, blocks, start_of_tile(args, lines, block)};
-  ring.start(args, lines);
-  LineGroups<F, kSpan> next_groups = load_line_groups<F, kSpan>(args, block, lines.place(warp));
-  prefetch<F>(args, lines, ring.next, blocks);
+__device__ inline void finish_tiles(const ProductArgs& args, const Sums& sums, int block, int blocks) {
+  prefetch_groups<F>(args, block);
   prefetch_groups<F>(args, block + blocks);
-  const Sweep gains = load_gains(args);
   wait_for_previous();
-  fill_rows<F>(args, gains, rows, stride, columns);
-
-  const __nv_bfloat16* const x = rows + least(lane / 4, args.rows - 1) * stride + lane % 4 * kLaneColumns;
-  int turn = 0;
-  for (int tile = block; tile < tiles_of(args); tile += blocks) {
+  const int tiles = tiles_of(args);
+  Cursor turn{0};
+  for (int tile = block; tile < tiles; tile += blocks) {
     prefetch_groups<F>(args, tile + 2 * blocks);
-    float sums[4] = {};
-    for (int line = warp; line < lines.count; line += kProductWarps) {
-      const LineGroups<F, kSpan> groups = next_groups;
-      const bool last = line + kProductWarps >= lines.count;
-      next_groups = load_line_groups<F, kSpan>(args, last ? tile + blocks : tile,
-                                               lines.place(last ? warp : line + kProductWarps));
-      const __nv_bfloat16* const from = x + lines.place(line) * RingShape<F>::kLineColumns;
-      multiply_stage<F, kSpan, 0>(ring.template step<0>(args, lines), from, groups, sums);
-      multiply_stage<F, kSpan, 1>(ring.template step<1>(args, lines), from + RingShape<F>::kStageColumns, groups, sums);
-    }
-    float* const of_tile = sums_of_warps + turn * kProductWarps * kTileSums;
-    put_sums(sums, of_tile + warp * kTileSums);
-    __syncthreads();
-    finish_tile(args, tile, of_tile);
-    turn ^= 1;
+    wait_at(sums.full + turn.slot, turn.parity);
+    finish_tile(args, tile, sums.of(turn.slot, 0));
+    __syncwarp();
+    if (lane_of_warp() == 0) arrive(sums.empty + turn.slot);
+    turn.advance(1, kTurns);
   }
 }
 
-// Row `out` of a float32 W by the rows of x in shared memory, `columns` apart; by a warp.
-__device__ inline void multiply_side_row(const ProductArgs& args, int out, const float* rows, int columns) {
-  constexpr int kVector = 4;
-  constexpr int kBatch = 8;  // vectors that a lane has under way
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
-  const auto* const weights = reinterpret_cast<const float4*>(args.weight + out * args.row_bytes);
-  const int vectors = columns / kVector;
-  float sums[kFusedNormRows] = {};
-  for (int first = lane; first < vectors; first += kBatch * kLanes) {
-    float4 w[kBatch];
-    XLSTM_UNROLL
-    for (int i = 0; i < kBatch; ++i) w[i] = __ldg(weights + least(first + i * kLanes, vectors - 1));
-    XLSTM_UNROLL
-    for (int i = 0; i < kBatch; ++i) {
-      if (first + i * kLanes >= vectors) break;
-      XLSTM_UNROLL
-      for (int row = 0; row < kFusedNormRows; ++row) {
-        if (row >= args.rows) break;
-        const float4 x = *reinterpret_cast<const float4*>(rows + row * columns + (first + i * kLanes) * kVector);
-        sums[row] = fmaf(w[i].w, x.w, fmaf(w[i].z, x.z, fmaf(w[i].y, x.y, fmaf(w[i].x, x.x, sums[row]))));
+// Rows of x as the kernel before wrote them, by the copy engine; behind their padding zeros.
+template <class F>
+__device__ inline void copy_rows(const ProductArgs& args, SharedBarrier* copied, __nv_bfloat16* rows, int stride,
+                                 int columns) {
+  constexpr int kColumnsOfChunk = kChunkBytes / 2;
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto present = static_cast<int>((args.in + kColumnPad - 1) / kColumnPad * kColumnPad);
+  if (thread == 0) {
+    arrive_announcing(copied, args.rows * present * 2);
+    for (int row = 0; row < args.rows; ++row) {
+      const auto* const x = static_cast<const __nv_bfloat16*>(args.x) + row * args.x_stride;
+      copy_bulk(rows + row * stride, x, present * 2, copied);
+    }
+  }
+  for (int row = 0; row < args.rows; ++row) {
+    for (int column = present + thread * kColumnsOfChunk; column < columns;
+         column += kProductThreads * kColumnsOfChunk) {
+      *reinterpret_cast<uint4*>(rows + row * stride + column) = uint4{};
+    }
+  }
+  __syncwarp();
+  wait_at(copied, 0);
+  if constexpr (!F::kInOrder) {
+    for (int row = 0; row < args.rows; ++row) {
+      for (int column = thread * kColumnsOfChunk; column < present; column += kProductThreads * kColumnsOfChunk) {
+        auto* const chunk = reinterpret_cast<uint4*>(rows + row * stride + column);
+        uint32_t pairs[4];
+        F::order(*chunk, pairs);
+        *chunk = uint4{pairs[0], pairs[1], pairs[2], pairs[3]};
       }
     }
   }
-  XLSTM_UNROLL
-  for (int row = 0; row < kFusedNormRows; ++row) {
-    if (row >= args.rows) break;
-    const float sum = warp_sum(sums[row]);
-    if (lane == 0) put(args, row, out, sum);
-  }
 }
 
-__device__ inline void side_block(const ProductArgs& args, int block, int blocks, float* rows) {
-  const int columns = static_cast<int>((args.in + kColumnPad - 1) / kColumnPad * kColumnPad);
-  const Sweep gains = load_gains(args);
-  wait_for_previous();
-  fill_rms<InOrder>(args, gains, rows, columns, columns);
+template <class F>
+__device__ inline void fill_rows(const ProductArgs& args, const Quads& gains, const Shared& shared, int stride,
+                                 int columns) {
+  if (args.norm == InputNorm::kNone) copy_rows<F>(args, shared.copied, shared.rows, stride, columns);
+  if (args.norm == InputNorm::kRms) fill_rms<F>(args, gains, shared.partial, shared.rows, stride, columns);
+  if (args.norm == InputNorm::kGatedHead) fill_heads<F>(args, gains, shared.rows, stride, columns);
+  sync_product_threads();
+}
+
+__device__ inline float sum_of_pair(uint32_t pair) {
+  return __uint_as_float(pair << 16) + __uint_as_float(pair & 0xffff0000U);
+}
+
+// Of one row.
+__device__ inline void fill_block_sums(const __nv_bfloat16* row, int columns, float* sums) {
+  for (int block = static_cast<int>(threadIdx.x); block < columns / kBlockColumns; block += kProductThreads) {
+    const auto* const chunks = reinterpret_cast<const uint4*>(row + block * kBlockColumns);
+    float sum = 0;
+    for (int i = 0; i < kBlockColumns * 2 / kChunkBytes; ++i) {
+      const uint4 chunk = chunks[i];
+      sum += sum_of_pair(chunk.x) + sum_of_pair(chunk.y) + (sum_of_pair(chunk.z) + sum_of_pair(chunk.w));
+    }
+    sums[block] = sum;
+  }
+  sync_product_threads();
+}
+
+__device__ inline void init_barriers(const Shared& shared) {
+  const int thread = static_cast<int>(threadIdx.x);
+  if (thread < shared.ring.count) {
+    init_barrier(shared.ring.full + thread, 1);
+    init_barrier(shared.ring.empty + thread, kBoxLines);
+  }
+  if (thread < kTurns) {
+    init_barrier(shared.sums.full + thread, kProductWarps);
+    init_barrier(shared.sums.empty + thread, 1);
+  }
+  if (thread == 0) init_barrier(shared.copied, 1);
+  publish_barriers();
   __syncthreads();
-  const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  for (int out = block * kProductWarps + warp; out < args.out; out += blocks * kProductWarps) {
-    multiply_side_row(args, out, rows, columns);
+}
+
+// Row `out` of the float32 matrix; by the warps that multiply, behind fill_rms(). `sums`: [kProductWarps].
+__device__ inline void multiply_side_row(const ProductArgs& args, int out, const float* partial, float* sums) {
+  constexpr int kBatch = 8;  // columns that a thread has under way
+  const auto* const weights = reinterpret_cast<const float*>(args.weight + out * args.row_bytes);
+  for (int row = 0; row < args.rows; ++row) {
+    const float scale = rms_scale(args, partial + row * kProductWarps);
+    const float* const x = input_row(args, row);
+    float sum = 0;
+    for (int first = static_cast<int>(threadIdx.x); first < args.in; first += kBatch * kProductThreads) {
+      float w[kBatch];
+      float normed[kBatch];
+      XLSTM_UNROLL
+      for (int i = 0; i < kBatch; ++i) {
+        const int column = least(first + i * kProductThreads, args.in - 1);
+        w[i] = first + i * kProductThreads < args.in ? weights[column] : 0;
+        normed[i] = x[column] * (scale * args.norm_weight[column]);
+        if (args.norm_bias != nullptr) normed[i] += args.norm_bias[column];
+      }
+      XLSTM_UNROLL
+      for (int i = 0; i < kBatch; ++i) sum = fmaf(w[i], normed[i], sum);
+    }
+    sum = warp_sum(sum);
+    if (lane_of_warp() == 0) sums[warp_of_block()] = sum;
+    sync_product_threads();
+    if (threadIdx.x == 0) {
+      float total = 0;
+      XLSTM_UNROLL
+      for (int i = 0; i < kProductWarps; ++i) total += sums[i];
+      put(args, row, out, total);
+    }
+    sync_product_threads();
   }
 }
 
-// Grid: [blocks, any number up to one per tile, and side_blocks].
-template <class F, int kSpan, int kStages>
-__global__ void __launch_bounds__(kProductThreads, kBlocksPerProcessor) narrow_product(NarrowArgs args) {
-  XLSTM_DYNAMIC_SHARED(uint8_t, shared);
-  start_next();
-  const int block = static_cast<int>(blockIdx.x);
-  if (block < args.blocks) {
-    narrow_block<F, kSpan, kStages>(args.product, block, args.blocks, shared);
-  } else {
-    side_block(args.side, block - args.blocks, args.side_blocks, reinterpret_cast<float*>(shared));
+// Brings the rows of the float32 matrix that are the block's to the L2 cache; by a warp.
+__device__ inline void prefetch_side(const ProductArgs& args, int block, int blocks) {
+  for (int out = blocks - 1 - block; out < args.out; out += blocks) {
+    const uint8_t* const row = args.weight + out * args.row_bytes;
+    for (int64_t i = lane_of_warp() * kPrefetchBytes; i < args.row_bytes; i += kLanes * kPrefetchBytes) {
+      prefetch_line(row + i);
+    }
   }
+}
+
+// The last blocks begin: they have the fewest tiles.
+__device__ inline void multiply_side(const ProductArgs& args, int block, int blocks, const float* partial,
+                                     float* sums) {
+  for (int out = blocks - 1 - block; out < args.out; out += blocks) multiply_side_row(args, out, partial, sums);
+}
+
+template <class Way>
+__device__ inline void narrow_block(const NarrowArgs& all, uint8_t* memory) {
+  using F = typename Way::F;
+  const ProductArgs& args = all.product;
+  const auto block = static_cast<int>(blockIdx.x);
+  const auto blocks = static_cast<int>(gridDim.x);
+  const Shared shared = divide(memory, all);
+  init_barriers(shared);
+  const int warp = warp_of_block();
+  const Boxes boxes = boxes_of(args, block);
+  if (warp == kCopyWarp) return stream_weights(args, all.map, shared.ring, block, blocks);
+  if (warp == kStoreWarp) {
+    if (all.side.rows > 0) prefetch_side(all.side, block, blocks);
+    return finish_tiles<F>(args, shared.sums, block, blocks);
+  }
+  Position at{block, 0};
+  at.advance(warp / kBoxLines, boxes, blocks);
+  typename Way::Groups groups;
+  groups.load(args, at.tile, boxes.place(at.box) * kBoxLines + warp % kBoxLines);
+  const Quads gains = load_gains(args);
+  wait_for_previous();
+  start_next();
+  const int columns = lines_of(args) * Line<F>::kColumns;
+  const int stride = columns + kInputPadBytes / 2;
+  fill_rows<F>(args, gains, shared, stride, columns);
+  if (all.side.rows > 0) multiply_side(all.side, block, blocks, shared.partial, shared.sums.values);
+  if constexpr (Way::kNeedsBlockSums) fill_block_sums(shared.rows, columns, shared.block_sums);
+  multiply_tiles<Way>(args, shared, block, blocks, boxes, at, groups, stride);
+}
+
+// Grid: any number of blocks up to one per tile.
+template <class Way>
+__global__ void __launch_bounds__(kThreads, 2) narrow_product(NarrowArgs args) {
+  XLSTM_DYNAMIC_SHARED(uint8_t, shared);
+  narrow_block<Way>(args, shared);
 }
 
 int bits_of(WeightFormat format) {
@@ -262,72 +337,89 @@ int bits_of(WeightFormat format) {
   }
 }
 
+int64_t columns_in_lines(WeightFormat format, const ProductArgs& args) {
+  return blocks_of(args.row_bytes, kLineBytes) * kLineBytes * 8 / bits_of(format);
+}
+
 int64_t input_bytes(WeightFormat format, const ProductArgs& args) {
-  const int64_t columns = blocks_of(args.row_bytes, kLineBytes) * kLineBytes * 8 / bits_of(format);
-  return args.rows * (columns * 2 + kInputPadBytes);
+  return args.rows * (columns_in_lines(format, args) * 2 + kInputPadBytes);
 }
 
-int64_t shared_bytes(WeightFormat format, const ProductArgs& args, int stages) {
-  return stages * kStagesBytes + kSumBytes + input_bytes(format, args);
+// How the shared memory is divided.
+struct Plan {
+  int slots = 0;
+  int64_t shared_bytes = 0;
+};
+
+// Which rows are multiplied by OfOneRow.
+bool has_block_sums(WeightFormat format, const ProductArgs& args) {
+  return format == WeightFormat::kInt4 && args.rows == 1;
 }
 
-// As many stages as leave room for a second block on the processor, or at least for this one.
-int stages_for(WeightFormat format, const ProductArgs& args) {
-  for (const int64_t room : {kHalfSharedBytes, kMaxSharedBytes}) {
-    for (const int stages : {kDeepStages, kShallowStages}) {
-      if (shared_bytes(format, args, stages) <= room) return stages;
-    }
+// As many slots as leave room for a second block on the processor, or as there is room for; none if x leaves too
+// little.
+Plan plan_for(WeightFormat format, const ProductArgs& args) {
+  int64_t others = kBarrierBytes + kPartialBytes + kBoxAlignment + kSumBytes + input_bytes(format, args);
+  if (has_block_sums(format, args)) {
+    others += columns_in_lines(format, args) / kBlockColumns * static_cast<int64_t>(sizeof(float));
   }
-  return 0;
-}
-
-int64_t side_bytes(const ProductArgs& side) {
-  return side.rows * padded_columns(side.in) * static_cast<int64_t>(sizeof(float));
-}
-
-template <class F, int kSpan, int kStages>
-void append(Queue& queue, NarrowArgs args, int64_t shared) {
-  const int64_t tiles = blocks_of(args.product.out, kTileOuts);
-  // All blocks have the same number of tiles or one less.
-  const int64_t turns = blocks_of(tiles, processors(queue.device()) * kBlocksPerProcessor);
-  args.blocks = static_cast<int32_t>(blocks_of(tiles, turns));
-  args.side_blocks = static_cast<int32_t>(blocks_of(args.side.out, kProductWarps));
-  run<narrow_product<F, kSpan, kStages>>(
-      queue,
-      {.x = static_cast<unsigned>(args.blocks + args.side_blocks),
-       .threads = kProductThreads,
-       .shared_bytes = static_cast<unsigned>(std::max(shared, side_bytes(args.side)))},
-      args);
-}
-
-template <class F, int kSpan = 1>
-void append(Queue& queue, WeightFormat format, const NarrowArgs& args) {
-  const int stages = stages_for(format, args.product);
-  if (stages == 0) {
-    fail(ExitCode::kDevice, "columns of a normed product", "CUDA kernels", "rows of x that fit into shared memory",
-         std::to_string(args.product.in));
+  for (const auto& [room, least] :
+       {std::pair(kHalfSharedBytes, kLeastOfHalf), std::pair(kMaxSharedBytes, kLeastSlots)}) {
+    const int64_t fitting = (room - others) / kBoxBytes / kTeams * kTeams;
+    if (fitting < least) continue;
+    const int64_t slots = std::min<int64_t>(fitting, kManySlots);
+    return {static_cast<int>(slots), others + slots * kBoxBytes};
   }
-  const int64_t shared = shared_bytes(format, args.product, stages);
-  stages == kDeepStages ? append<F, kSpan, kDeepStages>(queue, args, shared)
-                        : append<F, kSpan, kShallowStages>(queue, args, shared);
+  return {};
 }
 
-// Blocks of columns that share a scale wherever they begin at a multiple of their number; of a stage at most.
+template <class Way>
+void append(Queue& queue, NarrowArgs args, const Plan& plan) {
+  XLSTM_ASSERT(plan.shared_bytes >= kTwoBlocksBytes);
+  const int64_t blocks = std::min<int64_t>(blocks_of(args.product.out, kTileOuts), queue.processors());
+  args.slots = plan.slots;
+  run<narrow_product<Way>>(queue,
+                           {.x = static_cast<unsigned>(blocks),
+                            .threads = kThreads,
+                            .shared_bytes = static_cast<unsigned>(plan.shared_bytes)},
+                           args);
+}
+
+// Blocks of columns that share a scale wherever they begin at a multiple of their number; four at most.
 int span_of(const ProductArgs& args) {
   if (args.groups == 1 || args.group % (4 * kBlockColumns) == 0) return 4;
   return args.group % (2 * kBlockColumns) == 0 ? 2 : 1;
 }
 
-void append(Queue& queue, WeightFormat format, const NarrowArgs& args) {
-  const int span = span_of(args.product);
+void append_int4(Queue& queue, const NarrowArgs& args, const Plan& plan) {
+  const ProductArgs& product = args.product;
+  if (has_block_sums(WeightFormat::kInt4, product)) {
+    const bool paired = product.group == kBlockColumns && product.groups % 2 == 0;
+    return paired ? append<OfOneRow<Int4Weights, true>>(queue, args, plan)
+                  : append<OfOneRow<Int4Weights, false>>(queue, args, plan);
+  }
+  switch (span_of(product)) {
+    case 4: return append<OfRows<Int4Weights, 4>>(queue, args, plan);
+    case 2: return append<OfRows<Int4Weights, 2>>(queue, args, plan);
+    default: return append<OfRows<Int4Weights, 1>>(queue, args, plan);
+  }
+}
+
+void append(Queue& queue, WeightFormat format, NarrowArgs args) {
+  const Plan plan = plan_for(format, args.product);
+  if (plan.slots == 0) {
+    fail(ExitCode::kDevice, "columns of a normed product", "CUDA kernels", "rows of x that fit into shared memory",
+         std::to_string(args.product.in));
+  }
+  args.map = queue.tensor_map(args.product.weight, args.product.row_bytes, args.product.out);
+  args.input_bytes = static_cast<int32_t>(input_bytes(format, args.product));
   switch (format) {
-    case WeightFormat::kBfloat16: return append<Bfloat16Weights>(queue, format, args);
-    case WeightFormat::kFloat16: return append<Float16Weights>(queue, format, args);
+    case WeightFormat::kBfloat16: return append<OfRows<Bfloat16Weights, 1>>(queue, args, plan);
+    case WeightFormat::kFloat16: return append<OfRows<Float16Weights, 1>>(queue, args, plan);
     case WeightFormat::kInt8:
-      return span >= 2 ? append<Int8Weights, 2>(queue, format, args) : append<Int8Weights>(queue, format, args);
-    case WeightFormat::kInt4:
-      if (span == 4) return append<Int4Weights, 4>(queue, format, args);
-      return span == 2 ? append<Int4Weights, 2>(queue, format, args) : append<Int4Weights>(queue, format, args);
+      return span_of(args.product) >= 2 ? append<OfRows<Int8Weights, 2>>(queue, args, plan)
+                                        : append<OfRows<Int8Weights, 1>>(queue, args, plan);
+    case WeightFormat::kInt4: return append_int4(queue, args, plan);
     case WeightFormat::kFloat32: XLSTM_ASSERT(false);
   }
 }
@@ -336,20 +428,15 @@ void append(Queue& queue, WeightFormat format, const NarrowArgs& args) {
 
 bool narrow_fits(WeightFormat format, const ProductArgs& args) {
   if (args.norm != InputNorm::kNone) return true;
-  if (args.rows > kTileRows || stages_for(format, args) == 0) return false;
-  return shared_bytes(format, args, kShallowStages) <= kHalfSharedBytes || input_bytes(format, args) <= kMostInputBytes;
-}
-
-bool side_fits(const ProductArgs& side) {
-  return side_bytes(side) <= kHalfSharedBytes;
+  return args.rows <= kTileRows && plan_for(format, args).slots > 0;
 }
 
 void multiply_narrow(Queue& queue, WeightFormat format, const ProductArgs& args) {
-  append(queue, format, {.product = args, .side = {}, .blocks = 0, .side_blocks = 0});
+  multiply_narrow(queue, format, args, {});
 }
 
 void multiply_narrow(Queue& queue, WeightFormat format, const ProductArgs& args, const ProductArgs& side) {
-  append(queue, format, {.product = args, .side = side, .blocks = 0, .side_blocks = 0});
+  append(queue, format, {.product = args, .side = side, .map = nullptr, .slots = 0, .input_bytes = 0});
 }
 
 }  // namespace xlstm::cuda

@@ -11,6 +11,12 @@ namespace xlstm::cuda {
 
 constexpr int kProductWarps = 8;
 constexpr int kProductThreads = kProductWarps * kLanes;
+
+// Of those threads; kernels may have more.
+__device__ inline void sync_product_threads() {
+  sync_threads<1, kProductThreads>();
+}
+
 constexpr int kTileOuts = 16;    // rows of W that a matrix instruction takes
 constexpr int kTileRows = 8;     // and rows of x
 constexpr int kLaneColumns = 8;  // columns that a lane has of kBlockColumns, for two such instructions
@@ -57,14 +63,11 @@ struct ProductArgs {
 // Rows of x in the shared memory of every block, up to kTileRows of them; the warps of a block share the columns.
 [[nodiscard]] bool narrow_fits(WeightFormat format, const ProductArgs& args);
 void multiply_narrow(Queue& queue, WeightFormat format, const ProductArgs& args);
-// Also `side`, a product of the same rows, with the same norm, kRms, and a float32 matrix; if its rows fit.
-[[nodiscard]] bool side_fits(const ProductArgs& side);
+// Also `side`, a product of the same rows, with the same norm, kRms, and a float32 matrix.
 void multiply_narrow(Queue& queue, WeightFormat format, const ProductArgs& args, const ProductArgs& side);
 // Any number of rows, without a norm: tiles of W rows by rows of x, the columns shared by blocks where there are few.
 void multiply_wide(Queue& queue, WeightFormat format, const ProductArgs& args);
 void multiply_float32(Queue& queue, const ProductArgs& args);
-
-[[nodiscard]] int processors(int device);
 
 template <class T>
 __device__ inline T least(T a, T b) {
@@ -126,16 +129,19 @@ __device__ inline bool is_gate_up(const ProductArgs& args) {
   return args.sink >= kGateUpFloat32;
 }
 
-// The columns behind the last pair, of `rows` rows from `first` on; by a block.
+// The columns behind the last pair, of `rows` rows from `first` on; by kThreads threads.
+template <int kThreads = kProductThreads>
 __device__ inline void put_padding(const ProductArgs& args, int64_t first, int rows) {
   for (int row = 0; row < rows; ++row) {
-    for (int64_t column = args.out / 2 + threadIdx.x; column < args.y_stride; column += kProductThreads) {
+    for (int64_t column = args.out / 2 + threadIdx.x % kThreads; column < args.y_stride; column += kThreads) {
       put_gated(args, first + row, column, 0);
     }
   }
 }
 
 // Inputs.
+
+constexpr int kQuad = 4;
 
 __device__ inline void put_input(float* to, float value) {
   *to = value;
@@ -144,35 +150,64 @@ __device__ inline void put_input(__nv_bfloat16* to, float value) {
   *to = __float2bfloat16_rn(value);
 }
 
-// Values that a thread takes at once, all under way together: of a row in steps of the block's threads, or of a head in
-// steps of a warp's lanes.
-constexpr int kHeldValues = 16;
-constexpr int kSweep = kHeldValues * kProductThreads;
-constexpr int kHeldHead = kHeldValues * kLanes;
+// Four columns from `column` on, a multiple of four; `row` is aligned to 16 bytes.
+template <class Order>
+__device__ inline void put_quad(float* row, int column, const float4& values) {
+  static_assert(Order::kInOrder);
+  *reinterpret_cast<float4*>(row + column) = values;
+}
+template <class Order>
+__device__ inline void put_quad(__nv_bfloat16* row, int column, const float4& values) {
+  const float ordered[kQuad] = {values.x, values.y, values.z, values.w};
+  if constexpr (Order::kQuadsTogether) {
+    __nv_bfloat16 placed[kQuad];
+    XLSTM_UNROLL
+    for (int i = 0; i < kQuad; ++i) placed[Order::place(i)] = __float2bfloat16_rn(ordered[i]);
+    uint2 bits;
+    memcpy(&bits, placed, sizeof(bits));
+    *reinterpret_cast<uint2*>(row + column) = bits;
+  } else {
+    XLSTM_UNROLL
+    for (int i = 0; i < kQuad; ++i) put_input(row + Order::place(column + i), ordered[i]);
+  }
+}
 
-struct Sweep {
-  float v[kHeldValues];
+// What is run once for a kernel is as short as it can be: instructions that are not in a processor's cache take longer
+// to come than to run. So rows are taken by four columns at a time where they allow it, all under way together, and by
+// short loops where not.
+constexpr int kQuads = 4;  // of a thread
+constexpr int kHeldColumns = kQuads * kQuad * kProductThreads;
+constexpr int kHeldHead = kQuads * kQuad * kLanes;
+
+struct Quads {
+  float4 v[kQuads];
 };
 
-// Values first, first + kStep, ...; zeros behind the last.
-template <int kStep>
-__device__ inline Sweep load_steps(const float* values, int first, int columns) {
-  Sweep loaded;
+// The column of a thread's quad i, of kThreads threads.
+template <int kThreads>
+__device__ inline int column_of_quad(int i) {
+  return (i * kThreads + static_cast<int>(threadIdx.x) % kThreads) * kQuad;
+}
+
+// Zeros behind the last column.
+template <int kThreads>
+__device__ inline Quads load_quads(const float* values, int columns) {
+  Quads loaded;
   XLSTM_UNROLL
-  for (int i = 0; i < kHeldValues; ++i) {
-    const int column = first + i * kStep;
-    loaded.v[i] = column < columns ? values[column] : 0;
+  for (int i = 0; i < kQuads; ++i) {
+    const int column = column_of_quad<kThreads>(i);
+    loaded.v[i] = column < columns ? *reinterpret_cast<const float4*>(values + column) : float4{};
   }
   return loaded;
 }
 
-__device__ inline Sweep load_sweep(const float* values, int first, int columns) {
-  return load_steps<kProductThreads>(values, first + static_cast<int>(threadIdx.x), columns);
-}
-
-// `columns` of a head, by a warp.
-__device__ inline Sweep load_head(const float* values, int columns) {
-  return load_steps<kLanes>(values, static_cast<int>(threadIdx.x) % kLanes, columns);
+__device__ inline bool takes_quads(const ProductArgs& args) {
+  const bool heads = args.norm == InputNorm::kGatedHead;
+  const int width = heads ? args.head_dim : args.in;
+  const uintptr_t pointers = reinterpret_cast<uintptr_t>(args.x) | reinterpret_cast<uintptr_t>(args.norm_weight) |
+                             reinterpret_cast<uintptr_t>(args.norm_bias) | reinterpret_cast<uintptr_t>(args.o);
+  return pointers % sizeof(float4) == 0 && (args.x_stride | args.o_stride | width) % kQuad == 0 &&
+         width <= (heads ? kHeldHead : kHeldColumns);
 }
 
 __device__ inline int heads_of(const ProductArgs& args) {
@@ -180,18 +215,38 @@ __device__ inline int heads_of(const ProductArgs& args) {
 }
 
 // What a thread needs of the norm's weights first. May be called before wait_for_previous().
-__device__ inline Sweep load_gains(const ProductArgs& args) {
+__device__ inline Quads load_gains(const ProductArgs& args) {
   if (args.norm != InputNorm::kGatedHead) {
-    return load_sweep(args.norm_weight, 0, args.norm == InputNorm::kRms ? args.in : 0);
+    return load_quads<kProductThreads>(args.norm_weight,
+                                       args.norm == InputNorm::kRms && takes_quads(args) ? args.in : 0);
   }
   const int head = static_cast<int>(threadIdx.x) / kLanes % heads_of(args);
-  return load_head(args.norm_weight + head * args.head_dim, args.head_dim);
+  return load_quads<kLanes>(args.norm_weight + head * args.head_dim, takes_quads(args) ? args.head_dim : 0);
 }
 
-__device__ inline float sum_of_squares(const Sweep& values, float sum) {
+__device__ inline float sum_of(const float4& x) {
+  return (x.x + x.y) + (x.z + x.w);
+}
+__device__ inline float add_squares(const float4& x, float sum) {
+  return fmaf(x.w, x.w, fmaf(x.z, x.z, fmaf(x.y, x.y, fmaf(x.x, x.x, sum))));
+}
+__device__ inline float4 multiplied(const float4& a, const float4& b) {
+  return {a.x * b.x, a.y * b.y, a.z * b.z, a.w * b.w};
+}
+__device__ inline float4 multiplied(const float4& a, float b) {
+  return {a.x * b, a.y * b, a.z * b, a.w * b};
+}
+__device__ inline float4 added(const float4& a, const float4& b) {
+  return {a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w};
+}
+
+// To be added to a thread's normed quads of `columns` columns.
+template <int kThreads>
+__device__ inline void add_bias(const float* bias, int columns, Quads& values) {
+  if (bias == nullptr) return;
+  const Quads loaded = load_quads<kThreads>(bias, columns);
   XLSTM_UNROLL
-  for (int i = 0; i < kHeldValues; ++i) sum = fmaf(values.v[i], values.v[i], sum);
-  return sum;
+  for (int i = 0; i < kQuads; ++i) values.v[i] = added(values.v[i], loaded.v[i]);
 }
 
 // `partial`: of the warps, for rms_scale().
@@ -207,123 +262,111 @@ __device__ inline float rms_scale(const ProductArgs& args, const float* partial)
   return 1.0F / sqrtf(squares / static_cast<float>(args.in) + args.eps);
 }
 
-// Columns of a row from `first` on, with zeros up to `columns`: those of x and `gains` are zeros there.
-template <class Order, class T>
-__device__ inline void put_normed(const ProductArgs& args, const Sweep& x, float scale, const Sweep& gains, int first,
-                                  int columns, T* row) {
-  XLSTM_UNROLL
-  for (int i = 0; i < kHeldValues; ++i) {
-    const int column = first + i * kProductThreads + static_cast<int>(threadIdx.x);
-    float value = x.v[i] * scale * gains.v[i];
-    if (args.norm_bias != nullptr && column < args.in) value += args.norm_bias[column];
-    if (column < columns) put_input(row + Order::place(column), value);
-  }
-}
-
-constexpr int kHeldRows = 2;
-
 __device__ inline const float* input_row(const ProductArgs& args, int row) {
   return static_cast<const float*>(args.x) + row * args.x_stride;
 }
 
-// Of at most kSweep columns: kHeldRows rows from `row` on are read once. partial: [kHeldRows, kProductWarps].
+// A row with zeros up to `columns`.
 template <class Order, class T>
-__device__ inline void fill_held_rows(const ProductArgs& args, const Sweep& gains, int row, float* partial, T* rows,
-                                      int stride, int columns) {
-  Sweep x[kHeldRows];
+__device__ inline void fill_held_row(const ProductArgs& args, const Quads& gains, int row, float* partial, T* to,
+                                     int columns) {
+  Quads x = load_quads<kProductThreads>(input_row(args, row), args.in);
+  float squares = 0;
   XLSTM_UNROLL
-  for (int i = 0; i < kHeldRows; ++i) x[i] = load_sweep(input_row(args, row + i), 0, row + i < args.rows ? args.in : 0);
-  XLSTM_UNROLL
-  for (int i = 0; i < kHeldRows; ++i) put_squares(sum_of_squares(x[i], 0), partial + i * kProductWarps);
-  __syncthreads();
-  XLSTM_UNROLL
-  for (int i = 0; i < kHeldRows; ++i) {
-    if (row + i >= args.rows) break;
-    const float scale = rms_scale(args, partial + i * kProductWarps);
-    put_normed<Order>(args, x[i], scale, gains, 0, columns, rows + (row + i) * stride);
-  }
-}
-
-template <class Order, class T>
-__device__ inline void fill_long_row(const ProductArgs& args, int row, float* partial, T* to, int columns) {
-  const float* const x = input_row(args, row);
-  float sum = 0;
-  for (int first = 0; first < args.in; first += kSweep) sum = sum_of_squares(load_sweep(x, first, args.in), sum);
-  put_squares(sum, partial);
-  __syncthreads();
+  for (int i = 0; i < kQuads; ++i) squares = add_squares(x.v[i], squares);
+  put_squares(squares, partial);
+  sync_product_threads();
   const float scale = rms_scale(args, partial);
-  for (int first = 0; first < columns; first += kSweep) {
-    const Sweep gains = load_sweep(args.norm_weight, first, args.in);
-    put_normed<Order>(args, load_sweep(x, first, args.in), scale, gains, first, columns, to);
+  XLSTM_UNROLL
+  for (int i = 0; i < kQuads; ++i) x.v[i] = multiplied(multiplied(x.v[i], scale), gains.v[i]);
+  add_bias<kProductThreads>(args.norm_bias, args.in, x);
+  XLSTM_UNROLL
+  for (int i = 0; i < kQuads; ++i) {
+    const int column = column_of_quad<kProductThreads>(i);
+    if (column < columns) put_quad<Order>(to, column, x.v[i]);
   }
 }
 
-// rows of rms_norm() (rows.h) in shared memory, `stride` elements apart, with zeros up to `columns`.
+// The same of any row.
 template <class Order, class T>
-__device__ inline void fill_rms(const ProductArgs& args, const Sweep& gains, T* rows, int stride, int columns) {
-  __shared__ float partial[kFusedNormRows * kProductWarps];
-  if (columns <= kSweep) {
-    for (int row = 0; row < args.rows; row += kHeldRows) {
-      fill_held_rows<Order>(args, gains, row, partial + row * kProductWarps, rows, stride, columns);
+__device__ inline void fill_any_row(const ProductArgs& args, int row, float* partial, T* to, int columns) {
+  const float* const x = input_row(args, row);
+  const int thread = static_cast<int>(threadIdx.x);
+  float squares = 0;
+  for (int i = thread; i < args.in; i += kProductThreads) squares = fmaf(x[i], x[i], squares);
+  put_squares(squares, partial);
+  sync_product_threads();
+  const float scale = rms_scale(args, partial);
+  for (int i = thread; i < columns; i += kProductThreads) {
+    float value = 0;
+    if (i < args.in) {
+      value = x[i] * scale * args.norm_weight[i];
+      if (args.norm_bias != nullptr) value += args.norm_bias[i];
     }
+    put_input(to + Order::place(i), value);
+  }
+}
+
+// rows of rms_norm() (rows.h) in shared memory, `stride` elements apart, with zeros up to `columns`. Leaves what
+// rms_scale() needs of each row in `partial`: [kFusedNormRows, kProductWarps].
+template <class Order, class T>
+__device__ inline void fill_rms(const ProductArgs& args, const Quads& gains, float* partial, T* rows, int stride,
+                                int columns) {
+  const bool held = takes_quads(args);
+  for (int row = 0; row < args.rows; ++row) {
+    float* const of_row = partial + row * kProductWarps;
+    if (held) {
+      fill_held_row<Order>(args, gains, row, of_row, rows + row * stride, columns);
+    } else {
+      fill_any_row<Order>(args, row, of_row, rows + row * stride, columns);
+    }
+  }
+}
+
+// The sigmoid as an input of a product needs it, which rounds it to T.
+template <class T>
+__device__ inline float output_gate(float o) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return sigmoid(o);
   } else {
-    for (int row = 0; row < args.rows; ++row) {
-      fill_long_row<Order>(args, row, partial + row * kProductWarps, rows + row * stride, columns);
-    }
+    return __fdividef(1.0F, 1.0F + __expf(-o));
   }
 }
 
-// A row's head of at most kHeldHead columns, `first` and further, as gated_head_norm() (rows.h) has it; by a warp.
+template <class T>
+__device__ inline float4 output_gates(const float4& o) {
+  return {output_gate<T>(o.x), output_gate<T>(o.y), output_gate<T>(o.z), output_gate<T>(o.w)};
+}
+
+// A row's head, `first` and further, as gated_head_norm() (rows.h) has it; by a warp.
 template <class Order, class T>
-__device__ inline void put_held_head(const ProductArgs& args, const Sweep& h, const Sweep& o, const Sweep& gains,
-                                     int first, T* to) {
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+__device__ inline void put_held_head(const ProductArgs& args, Quads h, const Quads& o, const Quads& gains, int first,
+                                     T* to) {
   const auto width = static_cast<float>(args.head_dim);
   float sum = 0;
   XLSTM_UNROLL
-  for (int i = 0; i < kHeldValues; ++i) sum += h.v[i];
+  for (const float4& quad : h.v) sum += sum_of(quad);
   const float mean = warp_sum(sum) / width;
   float squares = 0;
   XLSTM_UNROLL
-  for (int i = 0; i < kHeldValues; ++i) {
-    const float difference = lane + i * kLanes < args.head_dim ? h.v[i] - mean : 0;
-    squares = fmaf(difference, difference, squares);
+  for (int i = 0; i < kQuads; ++i) {
+    h.v[i] = added(h.v[i], {-mean, -mean, -mean, -mean});
+    if (column_of_quad<kLanes>(i) < args.head_dim) squares = add_squares(h.v[i], squares);
   }
   const float scale = 1.0F / sqrtf(warp_sum(squares) / width + args.eps);
   XLSTM_UNROLL
-  for (int i = 0; i < kHeldValues; ++i) {
-    const int column = lane + i * kLanes;
-    if (column >= args.head_dim) break;
-    float value = (h.v[i] - mean) * scale * gains.v[i];
-    if (args.norm_bias != nullptr) value += args.norm_bias[first + column];
-    put_input(to + Order::place(first + column), value * sigmoid(o.v[i]));
+  for (int i = 0; i < kQuads; ++i) h.v[i] = multiplied(multiplied(h.v[i], scale), gains.v[i]);
+  add_bias<kLanes>(args.norm_bias == nullptr ? nullptr : args.norm_bias + first, args.head_dim, h);
+  XLSTM_UNROLL
+  for (int i = 0; i < kQuads; ++i) {
+    const int column = column_of_quad<kLanes>(i);
+    if (column < args.head_dim) put_quad<Order>(to, first + column, multiplied(h.v[i], output_gates<T>(o.v[i])));
   }
 }
 
-// `gains`: of the warp's first head.
+// The same of any head.
 template <class Order, class T>
-__device__ inline void fill_held_heads(const ProductArgs& args, Sweep gains, T* rows, int stride) {
-  const int heads = heads_of(args);
-  const int items = args.rows * heads;
-  const int warp = static_cast<int>(threadIdx.x) / kLanes;
-  int head_of_gains = warp % heads;
-  for (int item = warp; item < items; item += kProductWarps) {
-    const int row = item / heads;
-    const int head = item % heads;
-    const int first = head * args.head_dim;
-    const Sweep h = load_head(input_row(args, row) + first, args.head_dim);
-    const Sweep o = load_head(args.o + row * args.o_stride + first, args.head_dim);
-    if (head != head_of_gains) gains = load_head(args.norm_weight + first, args.head_dim);
-    head_of_gains = head;
-    put_held_head<Order>(args, h, o, gains, first, rows + row * stride);
-  }
-}
-
-// The same of any number of columns.
-template <class Order, class T>
-__device__ inline void fill_long_head(const ProductArgs& args, int row, int first, T* to) {
-  const float* const h = input_row(args, row) + first;
-  const float* const o = args.o + row * args.o_stride + first;
+__device__ inline void put_any_head(const ProductArgs& args, const float* h, const float* o, int first, T* to) {
   const int lane = static_cast<int>(threadIdx.x) % kLanes;
   const auto width = static_cast<float>(args.head_dim);
   float sum = 0;
@@ -335,25 +378,32 @@ __device__ inline void fill_long_head(const ProductArgs& args, int row, int firs
   for (int i = lane; i < args.head_dim; i += kLanes) {
     float value = (h[i] - mean) * scale * args.norm_weight[first + i];
     if (args.norm_bias != nullptr) value += args.norm_bias[first + i];
-    put_input(to + Order::place(first + i), value * sigmoid(o[i]));
+    put_input(to + Order::place(first + i), value * output_gate<T>(o[i]));
   }
 }
 
+// `gains`: of the warp's first head.
 template <class Order, class T>
-__device__ inline void fill_long_heads(const ProductArgs& args, T* rows, int stride) {
+__device__ inline void fill_heads(const ProductArgs& args, Quads gains, T* rows, int stride, int columns) {
+  const bool held = takes_quads(args);
   const int heads = heads_of(args);
-  for (int item = static_cast<int>(threadIdx.x) / kLanes; item < args.rows * heads; item += kProductWarps) {
-    const int row = item / heads;
-    fill_long_head<Order>(args, row, item % heads * args.head_dim, rows + row * stride);
-  }
-}
-
-template <class Order, class T>
-__device__ inline void fill_heads(const ProductArgs& args, const Sweep& gains, T* rows, int stride, int columns) {
-  if (args.head_dim <= kHeldHead) {
-    fill_held_heads<Order>(args, gains, rows, stride);
-  } else {
-    fill_long_heads<Order>(args, rows, stride);
+  int row = 0;
+  int head = static_cast<int>(threadIdx.x) / kLanes;
+  bool first_head = true;
+  for (;; head += kProductWarps) {
+    for (; head >= heads; head -= heads) ++row;
+    if (row >= args.rows) break;
+    const int first = head * args.head_dim;
+    const float* const h = input_row(args, row) + first;
+    const float* const o = args.o + row * args.o_stride + first;
+    if (held) {
+      if (!first_head) gains = load_quads<kLanes>(args.norm_weight + first, args.head_dim);
+      put_held_head<Order>(args, load_quads<kLanes>(h, args.head_dim), load_quads<kLanes>(o, args.head_dim), gains,
+                           first, rows + row * stride);
+    } else {
+      put_any_head<Order>(args, h, o, first, rows + row * stride);
+    }
+    first_head = false;
   }
   for (int row = 0; row < args.rows; ++row) {
     for (int column = args.in + static_cast<int>(threadIdx.x); column < columns; column += kProductThreads) {

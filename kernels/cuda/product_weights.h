@@ -9,6 +9,8 @@ namespace xlstm::cuda {
 
 // Where columns of x stand in a row of shared memory.
 struct InOrder {
+  static constexpr bool kInOrder = true;
+  static constexpr bool kQuadsTogether = true;  // four columns from a multiple of four on stay beside each other
   static __device__ inline int place(int column) { return column; }
 };
 
@@ -88,6 +90,8 @@ __device__ inline uint32_t upper_halves(uint32_t a, uint32_t b) {
 
 // Pairs of columns (0, 2), (1, 3), (4, 6), (5, 7).
 struct Int8Weights {
+  static constexpr bool kInOrder = false;
+  static constexpr bool kQuadsTogether = true;
   static constexpr int kBits = 8;
   static constexpr int kParts = 1;
   static constexpr bool kHasScale = true;
@@ -115,6 +119,8 @@ struct Int8Weights {
 
 // Pairs of columns (0, 4), (1, 5), (2, 6), (3, 7).
 struct Int4Weights {
+  static constexpr bool kInOrder = false;
+  static constexpr bool kQuadsTogether = false;
   static constexpr int kBits = 4;
   static constexpr int kParts = 1;
   static constexpr bool kHasScale = true;
@@ -123,9 +129,17 @@ struct Int4Weights {
 
   static __device__ inline void widen(const Raw& raw, uint32_t zero, uint32_t (&pairs)[kParts][4]) {
     const uint32_t offset = kPairOf128 | zero * 0x00010001U;
+    widen_above(raw, pairs);
     XLSTM_UNROLL
-    for (int i = 0; i < 4; ++i) pairs[0][i] = difference(pick_bits<0x000f000fU, kPairOf128>(raw >> 4 * i), offset);
+    for (uint32_t& pair : pairs[0]) pair = difference(pair, offset);
   }
+  // The same, with 128 + zero too much.
+  static __device__ inline void widen_above(const Raw& raw, uint32_t (&pairs)[kParts][4]) {
+    XLSTM_UNROLL
+    for (int i = 0; i < 4; ++i) pairs[0][i] = pick_bits<0x000f000fU, kPairOf128>(raw >> 4 * i);
+  }
+  // 128 + zero.
+  static __device__ inline float above(uint32_t zero) { return __uint_as_float(0x43000000U | zero << 16); }
   static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) {
     pairs[0] = lower_halves(x.x, x.z);
     pairs[1] = upper_halves(x.x, x.z);

@@ -282,7 +282,7 @@ int splits_for(int64_t tiles, int64_t stages, int processors) {
 }
 
 // Room for the sums of all splits, made once for a device, whose products come one after the other.
-float* partial_sums(int device, int64_t count) {
+float* partial_sums(const Queue& queue, int64_t count) {
   struct Buffer {
     float* values = nullptr;
     int64_t count = 0;
@@ -290,12 +290,13 @@ float* partial_sums(int device, int64_t count) {
   static std::mutex mutex;
   static std::vector<Buffer> buffers;
   const std::lock_guard lock(mutex);
-  if (buffers.size() <= static_cast<size_t>(device)) buffers.resize(static_cast<size_t>(device) + 1);
-  Buffer& buffer = buffers[static_cast<size_t>(device)];
+  const auto device = static_cast<size_t>(queue.device());
+  if (buffers.size() <= device) buffers.resize(device + 1);
+  Buffer& buffer = buffers[device];
   if (buffer.count == 0) {
-    select(device);
+    select(queue.device());
     // No product has more blocks that share columns, and none of them more sums.
-    buffer.count = int64_t{processors(device)} * 3 / 2 * kOuts * kMostRows;
+    buffer.count = int64_t{queue.processors()} * 3 / 2 * kOuts * kMostRows;
     buffer.values = static_cast<float*>(allocate_on_device(static_cast<size_t>(buffer.count) * sizeof(float)));
   }
   XLSTM_ASSERT(count <= buffer.count);
@@ -307,8 +308,8 @@ void append(Queue& queue, ProductArgs args) {
   using S = Shape<F, kTiles>;
   const int64_t row_blocks = blocks_of(args.rows, kTiles * kTileRows);
   const int64_t out_blocks = blocks_of(args.out, kOuts);
-  args.splits = splits_for(row_blocks * out_blocks, blocks_of(args.in, kStageColumns), processors(queue.device()));
-  if (args.splits > 1) args.partial = partial_sums(queue.device(), int64_t{args.splits} * args.rows * args.out);
+  args.splits = splits_for(row_blocks * out_blocks, blocks_of(args.in, kStageColumns), queue.processors());
+  if (args.splits > 1) args.partial = partial_sums(queue, int64_t{args.splits} * args.rows * args.out);
   run<wide_product<F, kTiles>>(queue,
                                {.x = static_cast<unsigned>(row_blocks),
                                 .y = static_cast<unsigned>(out_blocks),

@@ -14,7 +14,7 @@ bool Queue::Commands::operator==(const Commands& other) const {
   return std::equal(list.begin(), list.end(), other.list.begin(), other.list.end(), same) && args == other.args;
 }
 
-Queue::Queue(int device) : device_(device) {
+Queue::Queue(int device) : device_(device), processors_(device_properties(device).processors) {
   select(device_);
   stream_ = make_stream();
   staged_host_ = static_cast<int32_t*>(allocate_pinned(kStagedValues * sizeof(int32_t)));
@@ -23,6 +23,9 @@ Queue::Queue(int device) : device_(device) {
 
 Queue::~Queue() {
   for (const Graph& graph : graphs_) destroy_graph(graph.handle);
+  for (const auto& [rows, begun_there] : tensor_maps_) {
+    for (const MappedMatrix& mapped : begun_there) free_tensor_map(mapped.map);
+  }
   if (staged_device_ != nullptr) free_on_device(staged_device_);
   if (staged_host_ != nullptr) free_pinned(staged_host_);
   if (stream_ != nullptr) destroy_stream(stream_);
@@ -39,6 +42,15 @@ void Queue::append(Invoke invoke, const Grid& grid, const void* args, size_t byt
   commands_.list.push_back({invoke, grid, commands_.args.size(), bytes});
   commands_.args.resize(commands_.args.size() + bytes);
   std::memcpy(commands_.args.data() + commands_.list.back().args_begin, args, bytes);
+}
+
+const TensorMap* Queue::tensor_map(const void* rows, int64_t row_bytes, int64_t count) {
+  std::vector<MappedMatrix>& begun_there = tensor_maps_[rows];
+  for (const MappedMatrix& mapped : begun_there) {
+    if (mapped.row_bytes == row_bytes && mapped.count == count) return mapped.map;
+  }
+  select(device_);
+  return begun_there.emplace_back(MappedMatrix{row_bytes, count, make_tensor_map(rows, row_bytes, count)}).map;
 }
 
 const int32_t* Queue::stage(std::span<const int32_t> values) {

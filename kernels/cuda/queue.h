@@ -9,6 +9,7 @@
 #include <cstring>
 #include <span>
 #include <type_traits>
+#include <unordered_map>
 #include <vector>
 
 #include "kernels/cuda/runtime.h"
@@ -23,6 +24,8 @@ class Queue {
   Queue& operator=(const Queue&) = delete;
 
   [[nodiscard]] int device() const { return device_; }
+  // Multiprocessors of the device.
+  [[nodiscard]] int processors() const { return processors_; }
 
   // Appends a kernel. Each sees what those before it wrote. A grid without blocks is no command.
   template <class Args>
@@ -36,6 +39,9 @@ class Queue {
   // others each time. Equal values given again in a pass are not copied again. The pointer is good until the next
   // begin_pass(), outside of a pass until the next call.
   [[nodiscard]] const int32_t* stage(std::span<const int32_t> values);
+
+  // Of a matrix in device memory, made once and kept.
+  [[nodiscard]] const TensorMap* tensor_map(const void* rows, int64_t row_bytes, int64_t count);
 
   // Outside of a pass commands run at once. A `repeatable` pass is collected whole; if it consists of the same commands
   // with the same arguments as an earlier one, the graph made of that one is launched. Nothing but this object may use
@@ -94,6 +100,13 @@ class Queue {
   void forget_staged();
 
   int device_;
+  int processors_;
+  struct MappedMatrix {
+    int64_t row_bytes;
+    int64_t count;
+    const TensorMap* map;
+  };
+  std::unordered_map<const void*, std::vector<MappedMatrix>> tensor_maps_;  // by where they begin
   StreamHandle stream_ = nullptr;
   bool in_pass_ = false;
   bool repeatable_ = false;

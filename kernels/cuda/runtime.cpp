@@ -1,6 +1,9 @@
 #include "kernels/cuda/runtime.h"
 
+#include <cuda.h>
 #include <cuda_runtime_api.h>
+
+#include <array>
 
 #include "kernels/cuda/driver.h"
 #include "kernels/cuda/errors.h"
@@ -100,6 +103,40 @@ void* allocate_on_device(size_t bytes) {
 
 void free_on_device(void* memory) {
   cudaFree(memory);
+}
+
+const TensorMap* make_tensor_map(const void* rows, int64_t row_bytes, int64_t count) {
+  void* function = nullptr;
+  cudaDriverEntryPointQueryResult found{};
+  constexpr unsigned kSince = 12000;
+  check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &function, kSince, cudaEnableDefault, &found),
+        "tensor map");
+  if (function == nullptr) fail(ExitCode::kDevice, "tensor map", "CUDA", "a driver that makes them", "none");
+  CUtensorMap map{};
+  // Of a line, down the rows, along the lines: so the engine turns the chunks of neighbouring rows, and not of lines.
+  // Promotion to larger reads from memory measured slower.
+  const auto line = static_cast<cuuint64_t>(kLineBytes);
+  const auto row = static_cast<cuuint64_t>(row_bytes);
+  const std::array<cuuint64_t, 3> sizes = {line, static_cast<cuuint64_t>(count), row / line};
+  const std::array<cuuint64_t, 2> strides = {row, line};
+  const std::array<cuuint32_t, 3> box = {kLineBytes, kBoxRows, kBoxLines};
+  const std::array<cuuint32_t, 3> steps = {1, 1, 1};
+  const auto encode = reinterpret_cast<decltype(&cuTensorMapEncodeTiled)>(function);
+  const CUresult result =
+      encode(&map, CU_TENSOR_MAP_DATA_TYPE_UINT8, 3, const_cast<void*>(rows), sizes.data(), strides.data(), box.data(),
+             steps.data(), CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_NONE,
+             CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  if (result != CUDA_SUCCESS) {
+    fail(ExitCode::kDevice, "tensor map", "CUDA", "success", "error " + std::to_string(result));
+  }
+  void* const memory = allocate_on_device(sizeof(map));
+  check(cudaMemcpy(memory, &map, sizeof(map), cudaMemcpyHostToDevice), "tensor map");
+  check(cudaStreamSynchronize(nullptr), "tensor map");  // a kernel that begins early does not wait for the copy
+  return static_cast<const TensorMap*>(memory);
+}
+
+void free_tensor_map(const TensorMap* map) {
+  cudaFree(const_cast<TensorMap*>(map));
 }
 
 }  // namespace xlstm::cuda

@@ -65,4 +65,13 @@ void free_pinned(void* memory);
 [[nodiscard]] void* allocate_on_device(size_t bytes);
 void free_on_device(void* memory);
 
+// What the copy engine knows about a matrix of bytes in device memory, of which copy_box() in kernel.h copies kBoxRows
+// rows by kBoxLines lines. Rows are `row_bytes` apart, whole lines.
+struct TensorMap;
+constexpr int kLineBytes = 128;
+constexpr int kBoxRows = 16;
+constexpr int kBoxLines = 4;
+[[nodiscard]] const TensorMap* make_tensor_map(const void* rows, int64_t row_bytes, int64_t count);
+void free_tensor_map(const TensorMap* map);
+
 }  // namespace xlstm::cuda

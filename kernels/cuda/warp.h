@@ -8,6 +8,13 @@ namespace xlstm::cuda {
 constexpr unsigned kAllLanes = 0xffffffffU;
 constexpr int kLanes = 32;
 
+__device__ inline int warp_of_block() {
+  return static_cast<int>(threadIdx.x) / kLanes;
+}
+__device__ inline int lane_of_warp() {
+  return static_cast<int>(threadIdx.x) % kLanes;
+}
+
 // In every lane of the warp, the same in each.
 __device__ inline float warp_sum(float value) {
   XLSTM_UNROLL

@@ -9,13 +9,16 @@
 // block and thread, for
 //   - a function of a warp or a barrier that not all reach, or not the same one;
 //   - a kernel that does not wait for the one before it;
+//   - a barrier in shared memory that was not published, has an arrival too many, was written over, or is waited for
+//   in vain; a copy that nobody waits for;
 //   - misaligned accesses, array indices out of range, shifts too far, signed overflow, conversions that don't fit;
 //   - an access past the dynamic shared memory, or past what allocate_on_device() and allocate_pinned() returned;
 //   - more than 1024 threads or 227 KB of dynamic shared memory; arguments with padding, whose bytes would be
 //   arbitrary.
 // Of a graph, a block of each kernel runs up to its wait_for_previous() before the two kernels before it, as far as
 // their launches allow. Memory that was not written, and what an asynchronous copy has under way, holds NaNs, which
-// tests see in the results. Not emulated: registers, occupancy, speed, static shared memory's size.
+// tests see in the results. Not emulated: registers, occupancy, speed, static shared memory's size, fences between the
+// copy engine's view of memory and the threads', prefetches.
 #pragma once
 
 #include <cstddef>

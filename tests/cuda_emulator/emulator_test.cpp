@@ -138,6 +138,62 @@ TEST(CudaEmulator, FaultsEndTheLaunchWithTheirPlace) {
   EXPECT_EQ(sums(kSound), expected_sums()) << "after faults";
 }
 
+constexpr int64_t kStreamRows = 11;
+constexpr size_t kStreamColumns = 7 * cuda::kLineBytes;  // the last line of the second box is not there
+
+std::vector<uint8_t> streamed_matrix() {
+  std::vector<uint8_t> matrix(kStreamRows * kStreamColumns);
+  for (size_t i = 0; i < matrix.size(); ++i) matrix[i] = static_cast<uint8_t>(i * i % 251);
+  return matrix;
+}
+
+std::vector<int32_t> streamed_sums(StreamFault fault) {
+  constexpr size_t kAlignment = 16;
+  const std::vector<uint8_t> matrix = streamed_matrix();
+  std::vector<uint8_t> memory(matrix.size() + kAlignment);
+  uint8_t* const aligned =
+      memory.data() + (kAlignment - reinterpret_cast<uintptr_t>(memory.data()) % kAlignment) % kAlignment;
+  std::copy(matrix.begin(), matrix.end(), aligned);
+  std::vector<int32_t> out(size_t{2} * cuda::kBoxLines, -1);
+  cuda::Queue queue(0);
+  stream_boxes(queue, {queue.tensor_map(aligned, kStreamColumns, kStreamRows), out.data(), fault});
+  return out;
+}
+
+std::string stream_fault_of(StreamFault fault) {
+  try {
+    static_cast<void>(streamed_sums(fault));
+  } catch (const Fault& error) {
+    return error.what();
+  }
+  return "none";
+}
+
+TEST(CudaEmulator, BoxesOfAMatrixStreamThroughSharedMemory) {
+  std::vector<int32_t> expected(size_t{2} * cuda::kBoxLines);
+  const std::vector<uint8_t> matrix = streamed_matrix();
+  for (size_t i = 0; i < matrix.size(); ++i) expected[i % kStreamColumns / cuda::kLineBytes] += matrix[i];
+  const ScopedSettings saved;
+  for (const Order order : {Order::kForward, Order::kReversed, Order::kShuffled}) {
+    settings().order = order;
+    EXPECT_EQ(streamed_sums(kSoundStream), expected);
+  }
+}
+
+TEST(CudaEmulator, FaultsOfBarriersEndTheLaunchWithTheirPlace) {
+  EXPECT_THAT(stream_fault_of(kNoPhaseWait), HasSubstr("ends before its copies"));
+  EXPECT_THAT(stream_fault_of(kNoRelease), HasSubstr("wait_at of line"));
+  EXPECT_THAT(stream_fault_of(kWrongBytes), HasSubstr("wait_at of line"));
+  EXPECT_THAT(stream_fault_of(kUnpublished), HasSubstr("not initialised and published"));
+  EXPECT_THAT(stream_fault_of(kInitsTwice), HasSubstr("initialised twice"));
+  EXPECT_THAT(stream_fault_of(kWritesOver), HasSubstr("something else was written over"));
+  EXPECT_THAT(stream_fault_of(kArrivesTwice), HasSubstr("one arrival too many"));
+  EXPECT_THAT(stream_fault_of(kLeavesCopies), HasSubstr("ends before its copies"));
+  EXPECT_THAT(stream_fault_of(kMisplacedBox), HasSubstr("copy_box to a misaligned address"));
+  EXPECT_THAT(stream_fault_of(kBarrierOfTooMany), HasSubstr("sync_threads of line"));
+  EXPECT_EQ(stream_fault_of(kSoundStream), "none") << "after faults";
+}
+
 TEST(CudaEmulator, TheProcessorsFaultsEndTheLaunch) {
   if (!has_checks()) GTEST_SKIP() << "NOT RUN: built with a sanitizer, which ends the program itself";
   EXPECT_THAT(fault_of(kPastShared), testing::AllOf(HasSubstr("where no memory is"), HasSubstr("thread 77")));

@@ -291,4 +291,15 @@ void free_on_device(void* memory) {
   Allocations::get().remove(memory);
 }
 
+const TensorMap* make_tensor_map(const void* rows, int64_t row_bytes, int64_t count) {
+  constexpr int64_t kUnit = 16;
+  if (reinterpret_cast<uintptr_t>(rows) % kUnit != 0 || row_bytes % kLineBytes != 0) {
+    throw cuda_emulator::Fault("a tensor map of misaligned rows, or ones that are not whole lines");
+  }
+  return new TensorMap{static_cast<const std::byte*>(rows), row_bytes, count};
+}
+void free_tensor_map(const TensorMap* map) {
+  delete map;
+}
+
 }  // namespace xlstm::cuda

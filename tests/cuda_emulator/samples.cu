@@ -86,6 +86,60 @@ __global__ void sum_block(Sums args) {
   args.out[blockIdx.x] = sum;
 }
 
+constexpr int kStreamLines = kBoxLines;
+constexpr int kStreamBoxes = 2;
+
+__device__ void copy_boxes(const Stream& args, uint8_t* slot, SharedBarrier* full, SharedBarrier* empty) {
+  for (int box = 0; box < kStreamBoxes; ++box) {
+    if (box > 0) wait_at(empty, box - 1);
+    if (threadIdx.x % 32 == 0) {
+      arrive_announcing(full, args.fault == kWrongBytes ? kBoxBytes + 16 : kBoxBytes);
+      if (args.fault == kArrivesTwice) arrive(full);
+      copy_box(slot + (args.fault == kMisplacedBox ? 128 : 0), args.map, box * kBoxLines, 0, full);
+    }
+    __syncwarp();
+    if (args.fault == kLeavesCopies) return;
+  }
+}
+
+__device__ void add_lines(const Stream& args, const uint8_t* slot, SharedBarrier* full, SharedBarrier* empty) {
+  const auto lane = static_cast<int>(threadIdx.x % 32);
+  const auto line = static_cast<int>(threadIdx.x / 32);
+  for (int box = 0; box < (args.fault == kLeavesCopies ? 0 : kStreamBoxes); ++box) {
+    if (args.fault != kNoPhaseWait) wait_at(full, box);
+    int sum = 0;
+    for (int row = 0; row < kBoxRows; ++row) {
+      for (int i = 0; i < kLineBytes / 32; ++i) sum += slot[line * kBoxLineBytes + place_in_box(row, lane + 32 * i)];
+    }
+    for (int step = 16; step > 0; step /= 2) sum += __shfl_xor_sync(kAllLanes, sum, step);
+    if (lane == 0) args.out[box * kBoxLines + line] = sum;
+    __syncwarp();
+    if (lane == 0 && args.fault != kNoRelease) arrive(empty);
+    sync_threads<1, kStreamLines * 32>();
+  }
+}
+
+__global__ void stream(Stream args) {
+  XLSTM_DYNAMIC_SHARED(uint8_t, memory);
+  __shared__ SharedBarrier barriers[2];
+  wait_for_previous();
+  uint8_t* const slot = memory + (kBoxAlignment - reinterpret_cast<uintptr_t>(memory) % kBoxAlignment) % kBoxAlignment;
+  if (threadIdx.x == 0) {
+    init_barrier(barriers, 1);
+    init_barrier(barriers + 1, kStreamLines);
+    if (args.fault == kInitsTwice) init_barrier(barriers, 2);
+    if (args.fault == kWritesOver) barriers[1] = 0;
+    if (args.fault != kUnpublished) publish_barriers();
+  }
+  __syncthreads();
+  if (args.fault == kBarrierOfTooMany && threadIdx.x < 32) sync_threads<2, 64>();
+  if (threadIdx.x / 32 == kStreamLines) {
+    copy_boxes(args, slot, barriers, barriers + 1);
+  } else {
+    add_lines(args, slot, barriers, barriers + 1);
+  }
+}
+
 __global__ void add_values(AddStaged args) {
   wait_for_previous();
   const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -125,6 +179,11 @@ void multiply_by_matrix_units(Queue& queue, const MatrixUnits& args) {
 
 void sum_blocks(Queue& queue, unsigned blocks, const Sums& args) {
   run<sum_block>(queue, {.x = blocks, .threads = kSumThreads, .shared_bytes = kSumValues * sizeof(float)}, args);
+}
+
+void stream_boxes(Queue& queue, const Stream& args) {
+  constexpr unsigned kThreads = (kStreamLines + 1) * 32;
+  run<stream>(queue, {.threads = kThreads, .shared_bytes = kBoxBytes + kBoxAlignment}, args);
 }
 
 void add_staged(Queue& queue, const AddStaged& args) {

@@ -44,6 +44,28 @@ enum SumsFault : int64_t {
 };
 void sum_blocks(Queue& queue, unsigned blocks, const Sums& args);
 
+// out[i] = the sum of line i % 4 of box i / 4, of a matrix of 8 lines and `rows` rows of bytes, by way of shared
+// memory: one warp copies two boxes into one slot, four warps add a line each. `fault`: one of StreamFault.
+struct Stream {
+  const TensorMap* map;
+  int32_t* out;  // [8]
+  int64_t fault;
+};
+enum StreamFault : int64_t {
+  kSoundStream,
+  kNoPhaseWait,       // sums what is not there yet
+  kNoRelease,         // never says that a slot has been read
+  kWrongBytes,        // announces more than it copies
+  kUnpublished,       // uses barriers that others may not see
+  kInitsTwice,        // a barrier
+  kWritesOver,        // a barrier
+  kArrivesTwice,      // more arrivals than the barrier has
+  kLeavesCopies,      // ends before its copies
+  kMisplacedBox,      // a destination that is not aligned
+  kBarrierOfTooMany,  // sync_threads() of more threads than come
+};
+void stream_boxes(Queue& queue, const Stream& args);
+
 // out[i] += values[i] · factor
 struct AddStaged {
   const int32_t* values;

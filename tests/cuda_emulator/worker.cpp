@@ -18,6 +18,8 @@ namespace {
 constexpr char kBarrier[] = "__syncthreads";
 constexpr char kWait[] = "wait_for_previous";
 constexpr char kEnd[] = "the kernel's end";
+constexpr char kSomeBarrier[] = "sync_threads";
+constexpr char kPhase[] = "wait_at";
 constexpr size_t kCopyBytes = 16;
 
 std::string at(const char* operation, int line) {
@@ -80,6 +82,7 @@ void Worker::prepare(Launch& launch) {
   }
   warps_ = launch.grid.threads / kLanes;
   warp_order_.resize(warps_);
+  stops_.resize(warps_);
   random_.seed(static_cast<unsigned>(launch.settings.seed * 2654435761U + 1));
   order_lanes();
 }
@@ -148,7 +151,9 @@ void Worker::begin_block(uint32_t block) {
   random_.seed(static_cast<unsigned>(launch_->settings.seed * 2654435761U + block * 40503U + 1));
   waited_for_previous_ = false;
   arrived_ = 0;
-  stopped_ = 0;
+  std::fill(stops_.begin(), stops_.end(), Stop{});
+  barriers_.clear();
+  unpublished_ = false;
   order_warps();
   first_lane_ = warp_order_[0] * kLanes;
   start_round();
@@ -199,11 +204,17 @@ void Worker::switch_to(unsigned thread) {
 }
 
 void Worker::arrive(const char* operation, int line) {
+  arrive({.operation = operation, .line = line});
+}
+
+void Worker::arrive(const Stop& stop) {
   if (arrived_ == 0) {
-    operation_ = operation;
-    line_ = line;
-  } else if (line != line_ || std::string_view(operation) != operation_) {
-    diverged(operation, line, operation_, line_, first_lane_ + lane_order_[0]);
+    place_ = stop;
+  } else if (stop.line != place_.line ||
+             (stop.operation != place_.operation && std::string_view(stop.operation) != place_.operation)) {
+    diverged(stop.operation, stop.line, place_.operation, place_.line, first_lane_ + lane_order_[0]);
+  } else if (stop.barrier != place_.barrier || stop.number != place_.number || stop.threads != place_.threads) {
+    fault([&] { return "is not where the other lanes are at " + at(stop.operation, stop.line); });
   }
   if (++arrived_ < kLanes) {
     switch_to(first_lane_ + lane_order_[arrived_]);
@@ -215,29 +226,84 @@ void Worker::arrive(const char* operation, int line) {
 void Worker::end_round() {
   arrived_ = 0;
   round_ ^= 1;
-  if (operation_ == kBarrier || operation_ == kWait || operation_ == kEnd) {
-    if (stopped_ == 0) {
-      stop_operation_ = operation_;
-      stop_line_ = line_;
-    } else if (operation_ != stop_operation_ || line_ != stop_line_) {
-      diverged(operation_, line_, stop_operation_, stop_line_, warp_order_[0] * kLanes);
-    }
-    if (++stopped_ == warps_) {
-      stopped_ = 0;
-      if (operation_ == kEnd) return end_block();
-      if (operation_ == kWait) switch_context(fibers_[current_].context, main_);
-      order_warps();
-    }
-    first_lane_ = warp_order_[stopped_] * kLanes;
+  for (const char* operation : {kBarrier, kWait, kEnd, kSomeBarrier, kPhase}) {
+    if (place_.operation != operation) continue;
+    stops_[first_lane_ / kLanes] = place_;
+    return schedule();
   }
   start_round();
   switch_to(first_lane_ + lane_order_[0]);
+}
+
+void Worker::schedule() {
+  for (;;) {
+    release_some();
+    const size_t skipped = launch_->settings.order == Order::kShuffled ? random_() % warps_ : 0;
+    for (unsigned i = 0; i < warps_; ++i) {
+      const unsigned warp = warp_order_[(skipped + i) % warps_];
+      if (!can_go_on(stops_[warp])) continue;
+      finish_copies(stops_[warp]);
+      stops_[warp] = {};
+      first_lane_ = warp * kLanes;
+      start_round();
+      return switch_to(first_lane_ + lane_order_[0]);
+    }
+    const Stop here = stops_[first_lane_ / kLanes];
+    if (here.operation == kEnd && all_stopped_at(here)) return end_block();
+    if (here.operation == kBarrier && all_stopped_at(here)) {
+      std::fill(stops_.begin(), stops_.end(), Stop{});
+      order_warps();
+    } else if (early_) {
+      switch_context(fibers_[current_].context, main_);
+    } else {
+      stuck();
+    }
+  }
+}
+
+bool Worker::can_go_on(const Stop& stop) const {
+  if (stop.operation == nullptr) return true;
+  if (stop.operation == kWait) return !early_;
+  if (stop.operation != kPhase) return false;
+  return barriers_.at(stop.barrier).phase % 2 != static_cast<unsigned>(stop.number);
+}
+
+void Worker::finish_copies(const Stop& stop) {
+  if (stop.operation != kPhase) return;
+  PhaseBarrier& barrier = barriers_.at(stop.barrier);
+  for (const BulkCopy& copy : barrier.ended) std::memcpy(copy.destination, copy.data.data(), copy.data.size());
+  barrier.ended.clear();
+}
+
+void Worker::release_some() {
+  const Stop here = stops_[first_lane_ / kLanes];
+  if (here.operation != kSomeBarrier) return;
+  if (std::count(stops_.begin(), stops_.end(), here) * int64_t{kLanes} < here.threads) return;
+  std::replace(stops_.begin(), stops_.end(), here, Stop{});
+}
+
+bool Worker::all_stopped_at(const Stop& stop) const {
+  return std::all_of(stops_.begin(), stops_.end(), [&](const Stop& other) { return other == stop; });
+}
+
+void Worker::stuck() {
+  const Stop here = stops_[first_lane_ / kLanes];
+  for (unsigned warp = 0; warp < warps_; ++warp) {
+    const Stop& other = stops_[warp];
+    if (other != here) diverged(here.operation, here.line, other.operation, other.line, warp * kLanes);
+  }
+  fault([&] { return "waits at " + at(here.operation, here.line) + " for what never happens"; });
 }
 
 void Worker::end_block() {
   // A kernel that ends before the one before it lets the next one begin too early.
   if (!waited_for_previous_) {
     fault([] { return std::string("no thread of the block has called wait_for_previous()"); });
+  }
+  for (const auto& [address, barrier] : barriers_) {
+    if (!barrier.copies.empty() || !barrier.ended.empty()) {
+      fault([] { return std::string("the block ends before its copies were waited for"); });
+    }
   }
   switch_context(fibers_[current_].context, main_);
 }
@@ -253,15 +319,27 @@ void Worker::barrier(int line) {
   arrive(kBarrier, line);
 }
 
+void Worker::barrier_of_some(int number, unsigned threads, int line) {
+  arrive({.operation = kSomeBarrier, .line = line, .number = number, .threads = threads});
+}
+
+void Worker::wait_at(const void* barrier, int parity, int line) {
+  static_cast<void>(barrier_at(barrier, line));
+  arrive({.operation = kPhase, .line = line, .barrier = barrier, .number = parity});
+}
+
 void Worker::wait_for_previous() {
   waited_for_previous_ = true;
   if (early_) arrive(kWait, 0);
 }
 
 void Worker::copy_async(void* destination, const void* source) {
-  poison(destination, kCopyBytes);
   Fiber& fiber = fibers_[current_];
-  fiber.copies.push_back({destination, source, fiber.group});
+  Copy& copy = fiber.copies.emplace_back();
+  copy.destination = destination;
+  copy.group = fiber.group;
+  std::memcpy(copy.data.data(), source, kCopyBytes);
+  poison(destination, kCopyBytes);
 }
 
 void Worker::commit_copies() {
@@ -273,7 +351,7 @@ void Worker::wait_for_copies(int later_groups) {
   const auto later = std::find_if(fiber.copies.begin(), fiber.copies.end(),
                                   [&](const Copy& copy) { return copy.group >= fiber.group - later_groups; });
   for (auto copy = fiber.copies.begin(); copy != later; ++copy) {
-    std::memcpy(copy->destination, copy->source, kCopyBytes);
+    std::memcpy(copy->destination, copy->data.data(), kCopyBytes);
   }
   fiber.copies.erase(fiber.copies.begin(), later);
 }
@@ -310,6 +388,27 @@ unsigned current_lane() {
 }
 void barrier(int line) {
   running_worker->barrier(line);
+}
+void barrier_of_some(int number, unsigned threads, int line) {
+  running_worker->barrier_of_some(number, threads, line);
+}
+void init_barrier(void* barrier, int arrivals) {
+  running_worker->init_barrier(barrier, arrivals);
+}
+void publish_barriers() {
+  running_worker->publish_barriers();
+}
+void arrive_at(const void* barrier, int bytes, int line) {
+  running_worker->arrive_at(barrier, bytes, line);
+}
+void wait_at(const void* barrier, int parity, int line) {
+  running_worker->wait_at(barrier, parity, line);
+}
+void copy_bulk(void* destination, const void* source, size_t bytes, const void* barrier, int line) {
+  running_worker->copy_bulk(destination, source, bytes, barrier, line);
+}
+void copy_box(void* destination, const cuda::TensorMap* map, int line_of_row, int row, const void* barrier, int line) {
+  running_worker->copy_box(destination, map, line_of_row, row, barrier, line);
 }
 void* dynamic_shared() {
   return running_worker->shared();

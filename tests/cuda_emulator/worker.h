@@ -9,11 +9,20 @@
 #include <mutex>
 #include <random>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "emulator.h"
 #include "include/emulated_device.h"
 #include "tests/metal_emulator/fiber.h"
+
+namespace xlstm::cuda {
+struct TensorMap {
+  const std::byte* begin;
+  int64_t row_bytes;
+  int64_t rows;
+};
+}  // namespace xlstm::cuda
 
 namespace xlstm::cuda_emulator {
 
@@ -71,6 +80,13 @@ class Worker {
   // The functions below belong to the running fiber.
   const std::byte* exchange(const void* mine, size_t bytes, const char* operation, int line);
   void barrier(int line);
+  void barrier_of_some(int number, unsigned threads, int line);
+  void init_barrier(void* barrier, int arrivals);
+  void publish_barriers() { unpublished_ = false; }
+  void arrive_at(const void* barrier, int bytes, int line);
+  void wait_at(const void* barrier, int parity, int line);
+  void copy_bulk(void* destination, const void* source, size_t bytes, const void* barrier, int line);
+  void copy_box(void* destination, const cuda::TensorMap* map, int line_of_row, int row, const void* barrier, int line);
   [[nodiscard]] unsigned lane() const { return current_ % kLanes; }
   [[nodiscard]] void* shared() const { return shared_; }
   void copy_async(void* destination, const void* source);
@@ -86,10 +102,34 @@ class Worker {
   }
 
  private:
+  // Sources are read when a copy begins, as early as they can be.
   struct Copy {
     void* destination = nullptr;
-    const void* source = nullptr;
+    std::array<std::byte, 16> data{};
     int group = 0;
+  };
+  struct BulkCopy {
+    void* destination = nullptr;
+    std::vector<std::byte> data;
+  };
+  // In shared memory.
+  struct PhaseBarrier {
+    int arrivals = 0;  // that a phase takes
+    int missing = 0;   // in this one
+    size_t announced = 0;
+    size_t copied = 0;
+    std::vector<BulkCopy> copies;  // of this phase
+    std::vector<BulkCopy> ended;   // of phases that have ended; done when somebody has waited for one
+    unsigned phase = 0;
+  };
+  // Where a warp is.
+  struct Stop {
+    const char* operation = nullptr;  // null: it can go on
+    int line = 0;
+    const void* barrier = nullptr;  // or
+    int number = 0;                 // of its parity, or of a barrier of some threads
+    unsigned threads = 0;
+    friend bool operator==(const Stop&, const Stop&) = default;
   };
   struct Fiber {
     emulator::Context context;
@@ -106,8 +146,20 @@ class Worker {
   // Goes on with the block until it ends, is suspended or fails.
   void run_block();
   void arrive(const char* operation, int line);
+  void arrive(const Stop& stop);
   void end_round();
   void end_block();
+  // Chooses the next warp, which goes on.
+  void schedule();
+  [[nodiscard]] bool can_go_on(const Stop& stop) const;
+  // Lets go the warps that all have come to a barrier of some threads.
+  void release_some();
+  [[nodiscard]] bool all_stopped_at(const Stop& stop) const;
+  [[noreturn]] void stuck();
+  [[nodiscard]] PhaseBarrier& barrier_at(const void* barrier, int line);
+  static void end_phase_if_complete(PhaseBarrier& barrier);
+  void begin_copy(BulkCopy copy, const void* barrier, int line);
+  void finish_copies(const Stop& stop);
   void start_round();
   void switch_to(unsigned thread);
   [[noreturn]] void diverged(const char* operation, int line, const char* other_operation, int other_line,
@@ -133,14 +185,13 @@ class Worker {
   unsigned first_lane_ = 0;  // of the warp, as a thread
   const uint8_t* lane_order_ = nullptr;
   unsigned arrived_ = 0;
-  const char* operation_ = nullptr;
-  int line_ = 0;
-  // Between two barriers: the warps run, one after the other, until each has arrived at a barrier or the end.
+  Stop place_;  // where
+  // Warps run, one after the other, until each has to wait for others or has ended.
   unsigned warps_ = 0;
-  unsigned stopped_ = 0;
+  std::vector<Stop> stops_;
   std::vector<uint16_t> warp_order_;
-  const char* stop_operation_ = nullptr;
-  int stop_line_ = 0;
+  std::unordered_map<const void*, PhaseBarrier> barriers_;
+  bool unpublished_ = false;  // barriers
 
   // What the lanes leave in this round, and what they left in the one before, which some may still read.
   std::array<std::array<std::byte, kLanes * kSlotBytes>, 2> slots_{};

@@ -23,12 +23,14 @@ constexpr Shape kTiny = {7, 1, 5, 3, 23, 13};
 constexpr Shape kOdd = {96, 3, 17, 31, 261, 101};
 constexpr Shape kRound = {256, 4, 32, 64, 704, 130};
 constexpr Shape kLong = {1100, 2, 40, 75, 333, 261};
+// More tiles of rows of the head than there are multiprocessors, several boxes of columns, groups in pairs.
+constexpr Shape kWide = {2112, 2, 32, 64, 1280, 4400};
 
 inline const std::vector<Format>& formats() {
-  static const std::vector<Format> kFormats = {{WeightFormat::kFloat32, 0}, {WeightFormat::kBfloat16, 0},
-                                               {WeightFormat::kFloat16, 0}, {WeightFormat::kInt8, 0},
-                                               {WeightFormat::kInt8, 64},   {WeightFormat::kInt4, 0},
-                                               {WeightFormat::kInt4, 32},   {WeightFormat::kInt4, 96}};
+  static const std::vector<Format> kFormats = {
+      {WeightFormat::kFloat32, 0}, {WeightFormat::kBfloat16, 0}, {WeightFormat::kFloat16, 0}, {WeightFormat::kInt8, 0},
+      {WeightFormat::kInt8, 32},   {WeightFormat::kInt8, 64},    {WeightFormat::kInt4, 0},    {WeightFormat::kInt4, 32},
+      {WeightFormat::kInt4, 64},   {WeightFormat::kInt4, 96}};
   return kFormats;
 }
 

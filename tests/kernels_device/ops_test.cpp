@@ -27,6 +27,7 @@ using test::kLong;
 using test::kOdd;
 using test::kRound;
 using test::kTiny;
+using test::kWide;
 using test::multiplied;
 using test::on_device;
 using test::packed;
@@ -55,7 +56,7 @@ std::vector<Case> cases() {
     if (count % 5 == 0) c.dims.gate_soft_cap = c.dims.logit_soft_cap = 0;
     all.push_back(c);
   };
-  const std::vector<int64_t> row_counts = {1, 2, 4, 5, 16, 17, 40};
+  const std::vector<int64_t> row_counts = {1, 2, 4, 5, 8, 16, 17, 40};
   for (const Format& format : formats()) {
     for (const int64_t rows : row_counts) add(kOdd, rows, format);
   }
@@ -68,6 +69,9 @@ std::vector<Case> cases() {
     add(kTiny, 133, format);  // several tiles of rows, the last one ragged
     add(kLong, 64, format);   // whose inputs don't fit on a processor together
   }
+  add(kWide, 1, {WeightFormat::kBfloat16, 0});
+  add(kWide, 1, {WeightFormat::kInt4, 32});
+  add(kWide, 8, {WeightFormat::kInt8, 32});
   const std::vector<int64_t> long_counts = {1, 4, 24, 40, 48, 65, 130};
   for (size_t i = 0; i < long_counts.size(); ++i) add(kLong, long_counts[i], formats()[(5 * i + 1) % formats().size()]);
   return all;

@@ -31,6 +31,17 @@ constexpr size_t kSlotBytes = 64;
 [[nodiscard]] unsigned current_lane();
 // All threads of the block meet.
 void barrier(int line);
+// As many threads of the block as each of them says meet, whole warps, under a number.
+void barrier_of_some(int number, unsigned threads, int line);
+
+// Barriers in shared memory, known by their address: kernels/cuda/kernel.h.
+void init_barrier(void* barrier, int arrivals);
+void publish_barriers();
+void arrive_at(const void* barrier, int bytes, int line);
+void wait_at(const void* barrier, int parity, int line);
+// The destination holds poison until somebody has waited for the barrier's phase.
+void copy_bulk(void* destination, const void* source, size_t bytes, const void* barrier, int line);
+void copy_box(void* destination, const cuda::TensorMap* map, int line_of_row, int row, const void* barrier, int line);
 
 [[nodiscard]] void* dynamic_shared();
 // The destination holds poison until the copy is waited for.

@@ -123,6 +123,12 @@ inline int __all_sync(unsigned mask, bool predicate, int line = __builtin_LINE()
   return xlstm::cuda_emulator::ballot(mask, predicate, "__all_sync", line) == 0xffffffff ? 1 : 0;
 }
 
+inline float __expf(float x) {
+  return expf(x);
+}
+inline float __fdividef(float x, float y) {
+  return x / y;
+}
 template <class T>
 T __ldg(const T* address) {
   return *address;
@@ -207,9 +213,6 @@ template <uint32_t kMask, uint32_t kMore>
 uint32_t pick_bits(uint32_t bits) {
   return (bits & kMask) | kMore;
 }
-inline void copy_async_16_once(void* shared, const void* global, int line = __builtin_LINE()) {
-  copy_async_16(shared, global, line);
-}
 inline void prefetch_line(const void* /*global*/) {}
 inline void commit_copies() {
   cuda_emulator::commit_copies();
@@ -217,6 +220,42 @@ inline void commit_copies() {
 template <int kLater>
 void wait_for_copies() {
   cuda_emulator::wait_for_copies(kLater);
+}
+
+inline void init_barrier(SharedBarrier* barrier, int arrivals) {
+  cuda_emulator::init_barrier(barrier, arrivals);
+}
+inline void publish_barriers() {
+  cuda_emulator::publish_barriers();
+}
+inline void arrive(SharedBarrier* barrier, int line = __builtin_LINE()) {
+  cuda_emulator::arrive_at(barrier, 0, line);
+}
+inline void arrive_announcing(SharedBarrier* barrier, int bytes, int line = __builtin_LINE()) {
+  cuda_emulator::arrive_at(barrier, bytes, line);
+}
+inline void wait_at(SharedBarrier* barrier, int parity, int line = __builtin_LINE()) {
+  cuda_emulator::wait_at(barrier, parity, line);
+}
+inline void copy_bulk(void* shared, const void* global, int bytes, SharedBarrier* barrier,
+                      int line = __builtin_LINE()) {
+  if (reinterpret_cast<uintptr_t>(shared) % 16 != 0 || reinterpret_cast<uintptr_t>(global) % 16 != 0 || bytes < 16 ||
+      bytes % 16 != 0) {
+    cuda_emulator::refuse("copy_bulk of misaligned addresses or bytes", line);
+  }
+  cuda_emulator::copy_bulk(shared, global, static_cast<size_t>(bytes), barrier, line);
+}
+inline void copy_box(void* shared, const TensorMap* map, int line_of_row, int row, SharedBarrier* barrier,
+                     int line = __builtin_LINE()) {
+  if (reinterpret_cast<uintptr_t>(shared) % 1024 != 0) cuda_emulator::refuse("copy_box to a misaligned address", line);
+  cuda_emulator::copy_box(shared, map, line_of_row, row, barrier, line);
+}
+inline void acquire_map(const TensorMap* /*map*/) {}
+inline void prefetch_box(const TensorMap* /*map*/, int /*line*/, int /*row*/) {}
+template <int kId, int kThreads>
+void sync_threads(int line = __builtin_LINE()) {
+  static_assert(kId >= 1 && kId <= 15 && kThreads % cuda_emulator::kWarpLanes == 0);
+  cuda_emulator::barrier_of_some(kId, kThreads, line);
 }
 
 template <auto kKernel, class Args>
