@@ -3,8 +3,7 @@
 // One block on a processor takes one tile of 16 W rows after the other; x stands in its shared memory. One warp has the
 // copy engine bring the weights into a ring of slots, running ahead over the ends of tiles; others multiply, a line of
 // a slot each, and leave a tile's sums to the last warp, which adds them up and stores the results. Copies begin before
-// wait_for_previous(), as soon as blocks of the kernel before leave room: two blocks fit into a processor unless x is
-// large.
+// wait_for_previous(), while the kernel before computes: two blocks fit into a processor unless x is large.
 #include <algorithm>
 #include <string>
 #include <utility>

@@ -87,6 +87,11 @@ class Queue {
     GraphHandle handle = nullptr;
     uint64_t used = 0;
   };
+  struct MappedMatrix {
+    int64_t row_bytes;
+    int64_t count;
+    const TensorMap* map;
+  };
   struct Staged {
     size_t begin = 0;
     size_t count = 0;
@@ -101,11 +106,6 @@ class Queue {
 
   int device_;
   int processors_;
-  struct MappedMatrix {
-    int64_t row_bytes;
-    int64_t count;
-    const TensorMap* map;
-  };
   std::unordered_map<const void*, std::vector<MappedMatrix>> tensor_maps_;  // by where they begin
   StreamHandle stream_ = nullptr;
   bool in_pass_ = false;
