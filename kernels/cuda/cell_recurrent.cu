@@ -167,7 +167,7 @@ void launch(Queue& queue, const Recurrent& call) {
             .z = static_cast<unsigned>(call.span_count),
             .threads = kRecurrentThreads,
             .shared_bytes = shared_bytes_of(tokens, padded_dk, Columns::kWidth)};
-  if (int64_t{grid.x} * grid.y * grid.z <= queue.processors()) {
+  if (kStep && int64_t{grid.x} * grid.y * grid.z <= queue.processors()) {
     grid.shared_bytes = std::max(grid.shared_bytes, static_cast<unsigned>(kTwoBlocksBytes));
   }
   if constexpr (kStep) {

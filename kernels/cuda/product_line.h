@@ -24,7 +24,7 @@ struct LineGroups {
   // `place`: of the line in the row.
   __device__ inline void load(const ProductArgs& args, int tile, int place) {
     if constexpr (F::kHasScale) {
-      const int lane = static_cast<int>(threadIdx.x) % kLanes;
+      const int lane = lane_of_warp();
       const int out = tile * kTileOuts + lane / 4;
       const int64_t low = int64_t{least(out, args.out - 1)} * args.groups;
       const int64_t high = int64_t{least(out + kTileOuts / 2, args.out - 1)} * args.groups;
@@ -56,7 +56,7 @@ struct BlockGroups {
   uint32_t zeros[2];
 
   __device__ inline void load(const ProductArgs& args, int tile, int place) {
-    const int lane = static_cast<int>(threadIdx.x) % kLanes;
+    const int lane = lane_of_warp();
     const int block = place * Line<F>::kBlocks + lane % 4 * 2;
     XLSTM_UNROLL
     for (int i = 0; i < 2; ++i) {

@@ -337,7 +337,7 @@ int bits_of(WeightFormat format) {
 }
 
 int64_t columns_in_lines(WeightFormat format, const ProductArgs& args) {
-  return blocks_of(args.row_bytes, kLineBytes) * kLineBytes * 8 / bits_of(format);
+  return args.row_bytes * 8 / bits_of(format);
 }
 
 int64_t input_bytes(WeightFormat format, const ProductArgs& args) {

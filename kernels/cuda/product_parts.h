@@ -220,7 +220,7 @@ __device__ inline Quads load_gains(const ProductArgs& args) {
     return load_quads<kProductThreads>(args.norm_weight,
                                        args.norm == InputNorm::kRms && takes_quads(args) ? args.in : 0);
   }
-  const int head = static_cast<int>(threadIdx.x) / kLanes % heads_of(args);
+  const int head = warp_of_block() % heads_of(args);
   return load_quads<kLanes>(args.norm_weight + head * args.head_dim, takes_quads(args) ? args.head_dim : 0);
 }
 
@@ -367,7 +367,7 @@ __device__ inline void put_held_head(const ProductArgs& args, Quads h, const Qua
 // The same of any head.
 template <class Order, class T>
 __device__ inline void put_any_head(const ProductArgs& args, const float* h, const float* o, int first, T* to) {
-  const int lane = static_cast<int>(threadIdx.x) % kLanes;
+  const int lane = lane_of_warp();
   const auto width = static_cast<float>(args.head_dim);
   float sum = 0;
   for (int i = lane; i < args.head_dim; i += kLanes) sum += h[i];
@@ -388,7 +388,7 @@ __device__ inline void fill_heads(const ProductArgs& args, Quads gains, T* rows,
   const bool held = takes_quads(args);
   const int heads = heads_of(args);
   int row = 0;
-  int head = static_cast<int>(threadIdx.x) / kLanes;
+  int head = warp_of_block();
   bool first_head = true;
   for (;; head += kProductWarps) {
     for (; head >= heads; head -= heads) ++row;

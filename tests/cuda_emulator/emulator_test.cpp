@@ -47,13 +47,18 @@ std::vector<float> expected_sums(unsigned blocks = 5) {
   return expected;
 }
 
-std::string fault_of(SumsFault fault) {
+template <class Run>
+std::string fault_in(const Run& run) {
   try {
-    static_cast<void>(sums(fault));
+    static_cast<void>(run());
   } catch (const Fault& error) {
     return error.what();
   }
   return "none";
+}
+
+std::string fault_of(SumsFault fault) {
+  return fault_in([&] { return sums(fault); });
 }
 
 TEST(CudaEmulator, FunctionsOfAWarpMoveValuesBetweenLanes) {
@@ -161,12 +166,7 @@ std::vector<int32_t> streamed_sums(StreamFault fault) {
 }
 
 std::string stream_fault_of(StreamFault fault) {
-  try {
-    static_cast<void>(streamed_sums(fault));
-  } catch (const Fault& error) {
-    return error.what();
-  }
-  return "none";
+  return fault_in([&] { return streamed_sums(fault); });
 }
 
 TEST(CudaEmulator, BoxesOfAMatrixStreamThroughSharedMemory) {

@@ -126,8 +126,8 @@ class Worker {
   struct Stop {
     const char* operation = nullptr;  // null: it can go on
     int line = 0;
-    const void* barrier = nullptr;  // or
-    int number = 0;                 // of its parity, or of a barrier of some threads
+    const void* barrier = nullptr;  // that it waits at
+    int number = 0;                 // the parity that it waits for, or that of a barrier of some threads
     unsigned threads = 0;
     friend bool operator==(const Stop&, const Stop&) = default;
   };

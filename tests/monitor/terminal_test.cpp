@@ -73,7 +73,7 @@ class MonitorOnTerminal {
       ended_ = ::waitpid(child_, &status, WNOHANG) == child_;
       if (!ended_) ::poll(nullptr, 0, kStepMs);
       // g++ 12's ThreadSanitizer defers signals and loses one in some dozens.
-      if (kThreadSanitizer && interrupted_ && waited % kPressAgainMs == 0) press_interrupt();
+      if (kThreadSanitizer && interrupted_ && waited > 0 && waited % kPressAgainMs == 0) press_interrupt();
     }
     EXPECT_TRUE(ended_);
     return ended_ && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
