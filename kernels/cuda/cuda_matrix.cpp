@@ -68,6 +68,28 @@ at::Tensor arranged(const at::Tensor& rows, int64_t columns, RowOrder order) {
   return order == RowOrder::kGateUp ? interleaved(rows, columns) : filled_up(rows, columns);
 }
 
+// The order of the columns in Matrix (product.h), which makes neighbours of the codes that widen to a pair.
+at::Tensor reordered(const at::Tensor& codes, WeightFormat format) {
+  constexpr int64_t kMask = 15;
+  const at::Tensor pairs = codes.view({codes.size(0), -1, 2, 2});
+  if (format == WeightFormat::kInt8) return pairs.transpose(2, 3).reshape(codes.sizes());
+  const at::Tensor first = pairs.select(3, 0);
+  const at::Tensor second = pairs.select(3, 1);
+  const at::Tensor even = at::bitwise_and(first, kMask).bitwise_or_(at::bitwise_left_shift(second, 4));
+  const at::Tensor odd = at::bitwise_right_shift(first, 4).bitwise_or_(at::bitwise_and(second, kMask << 4));
+  return at::stack({even, odd}, 2).view(codes.sizes());
+}
+
+// Scales or zeros, [out, groups], as they stand in Matrix.
+at::Tensor in_tiles(const at::Tensor& per_row) {
+  const int64_t out = per_row.size(0);
+  const int64_t groups = per_row.size(1);
+  const int64_t tiles = blocks_of(out, kTileOuts);
+  const at::Tensor filled = at::zeros({tiles * kTileOuts, groups}, per_row.options());
+  filled.narrow(0, 0, out).copy_(per_row);
+  return filled.view({tiles, 2, kTileOuts / 2, groups}).permute({0, 3, 2, 1}).contiguous();
+}
+
 }  // namespace
 
 Linear pack_linear(Linear canonical, RowOrder order, at::Device device) {
@@ -76,8 +98,9 @@ Linear pack_linear(Linear canonical, RowOrder order, at::Device device) {
   int64_t columns = bytes_of_columns(canonical.format, padded_columns(canonical.in));
   if (is_quantized(canonical.format)) columns = blocks_of(columns, kLineBytes) * kLineBytes;
   canonical.weight = arranged(canonical.weight, columns, order).to(device);
+  if (is_quantized(canonical.format)) canonical.weight = reordered(canonical.weight, canonical.format);
   for (at::Tensor* const tensor : {&canonical.scale, &canonical.zero}) {
-    if (tensor->defined()) *tensor = arranged(*tensor, tensor->size(1), order).to(device);
+    if (tensor->defined()) *tensor = in_tiles(arranged(*tensor, tensor->size(1), order).to(device));
   }
   if (canonical.bias.defined()) {
     canonical.bias = arranged(canonical.bias.unsqueeze(1), 1, order).squeeze(1).to(device);

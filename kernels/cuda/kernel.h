@@ -152,6 +152,16 @@ __device__ inline void prefetch_line(const void* global) {
   asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 
+// Kernels of a pass that stream what no other writes have turns (Queue::take_turn): a block begins when that of the
+// kernel before has asked for all that it reads. Otherwise the two would share the memory's speed, and where the first
+// one's results are waited for nothing would be left to read. By a warp; another's writes need not have come.
+__device__ inline void wait_for_turn(const Turn& turn, int block) {
+  if (block >= turn.blocks_before) return;
+  const volatile int32_t* const number = turn.numbers + block;
+  while (*number < turn.number) {
+  }
+}
+
 // Once for a kernel and a device: all of a processor's shared memory, and the same division between it and the first
 // cache for all kernels. A processor changes it only when it is idle, so that no kernel would start early otherwise.
 template <auto kKernel>
@@ -215,6 +225,11 @@ __device__ inline int place_in_box(int row, int byte) {
 // start_next() behind wait_for_previous(): each processor then has one block of the kernel that runs and one of the
 // next. If one had two and another none, the kernel would end late.
 constexpr int64_t kTwoBlocksBytes = 77 * 1024;
+
+// Behind wait_for_turn(), by one thread, which has asked for all.
+__device__ inline void pass_turn(const Turn& turn, int block) {
+  *static_cast<volatile int32_t*>(turn.numbers + block) = turn.number + 1;
+}
 
 template <auto kKernel, class Args>
 void run(Queue& queue, const Grid& grid, const Args& args) {

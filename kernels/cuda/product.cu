@@ -50,9 +50,8 @@ ProductArgs args_of(const Matrix& matrix, const ProductInput& x, int64_t rows) {
   args.in = to_int32(matrix.in);
   args.rows = to_int32(rows);
   if (is_quantized(matrix.format)) {
-    args.group = to_int32(matrix.group);
     args.groups = to_int32(blocks_of(matrix.in, matrix.group));
-    args.group_step = blocks_of(int64_t{1} << 32, blocks_of(matrix.group, kBlockColumns));
+    args.group_step = static_cast<uint32_t>(blocks_of(int64_t{kGroupOne}, blocks_of(matrix.group, kBlockColumns)));
   }
   args.norm = x.norm.kind;
   args.head_dim = x.norm.head_dim;

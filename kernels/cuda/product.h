@@ -14,12 +14,15 @@
 namespace xlstm::cuda {
 
 // Rows of W are row_bytes apart, filled up with zeros behind column `in`, at least to a multiple of kColumnPad columns.
-// int8 and int4 codes, scales and zeros mean what they mean in a canonical Linear (kernels/weights.h).
+// int8 and int4 codes, scales and zeros mean what they mean in a canonical Linear (kernels/weights.h), but stand in the
+// order in which the kernels use them. Codes: of four int8 columns 0, 2, 1, 3; of eight int4 columns 0, 2, 4, 6, 1, 3,
+// 5, 7, from the lowest bits on. Scales and zeros: [⌈out / kTileOuts⌉, groups, kTileOuts / 2, 2], of tiles of kTileOuts
+// rows, rows g and g + kTileOuts / 2 beside each other.
 struct Matrix {
   const void* weight = nullptr;
-  const void* scale = nullptr;    // float16 [out, groups]
-  const uint8_t* zero = nullptr;  // [out, groups]
-  const float* bias = nullptr;    // [out] or null
+  const void* scale = nullptr;  // float16
+  const uint8_t* zero = nullptr;
+  const float* bias = nullptr;  // [out] or null
   int64_t out = 0;
   int64_t in = 0;
   int64_t row_bytes = 0;  // a multiple of kLineBytes
@@ -27,6 +30,7 @@ struct Matrix {
   WeightFormat format = WeightFormat::kFloat32;
 };
 constexpr int64_t kColumnPad = 64;
+constexpr int kTileOuts = 16;  // rows of W that a matrix instruction takes
 [[nodiscard]] constexpr int64_t padded_columns(int64_t in) {
   return (in + kColumnPad - 1) / kColumnPad * kColumnPad;
 }

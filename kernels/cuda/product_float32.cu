@@ -81,7 +81,7 @@ __device__ inline void finish(const ProductArgs& args, int64_t first_row, int ro
     put_gate_up(args, first_row + row, pair, weight_row<kOuts>(args, thread % kPairs), total(row, thread % kPairs),
                 total(row, kOuts - kPairs + thread % kPairs));
   }
-  if (blockIdx.x == 0) put_padding(args, first_row, rows);
+  if (blockIdx.x == 0) put_padding<kProductThreads>(args, first_row, rows);
 }
 
 // Grid: [W rows / kOuts up, rows / kRows up]. kDepth: vectors of each W row that a thread has under way.
@@ -109,8 +109,8 @@ __global__ void __launch_bounds__(kProductThreads, 2) float32_product(ProductArg
     own.rows = rows;
     own.x = x;
     own.o = args.o + (args.o == nullptr ? 0 : first_row * args.o_stride);
-    if (args.norm == InputNorm::kRms) fill_rms<InOrder>(own, gains, partial, normed, columns, columns);
-    if (args.norm == InputNorm::kGatedHead) fill_heads<InOrder>(own, gains, normed, columns, columns);
+    if (args.norm == InputNorm::kRms) fill_rms(own, gains, partial, normed, columns, columns);
+    if (args.norm == InputNorm::kGatedHead) fill_heads(own, gains, normed, columns, columns);
     __syncthreads();
     x = normed;
     stride = columns;

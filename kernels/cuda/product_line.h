@@ -12,67 +12,26 @@ struct Line {
   static constexpr int kBlocks = kColumns / kBlockColumns;
 };
 
-// Scales and zeros of rows g and g + 8 of a tile. Of a line's spans of kSpan · kBlockColumns columns, each in one
-// group, lane t of a quad loads those of t, t + 4, ... for all four.
-template <class F, int kSpan>
-struct LineGroups {
-  static constexpr int kSpans = Line<F>::kBlocks / kSpan;
-  static constexpr int kLoads = F::kHasScale ? (kSpans + 3) / 4 : 1;
-  uint16_t scales[kLoads][2];
-  uint8_t zeros[kLoads][2];
+// Scales and zeros of a box's groups in shared memory, as Matrix (product.h) has them; groups of kBlockColumns columns
+// are the most that a box has.
+template <class F>
+struct BoxGroups {
+  static constexpr int kColumns = kBoxLines * Line<F>::kColumns;
+  static constexpr int kMost = F::kHasScale ? kColumns / kBlockColumns : 0;
+  static constexpr int kScaleBytes = kTileOuts * static_cast<int>(sizeof(uint16_t));  // of a group
+  static constexpr int kZeroBytes = F::kHasZero ? kTileOuts : 0;
+  static constexpr int kBytes = kMost * (kScaleBytes + kZeroBytes);
 
-  // `place`: of the line in the row.
-  __device__ inline void load(const ProductArgs& args, int tile, int place) {
-    if constexpr (F::kHasScale) {
-      const int lane = lane_of_warp();
-      const int out = tile * kTileOuts + lane / 4;
-      const int64_t low = int64_t{least(out, args.out - 1)} * args.groups;
-      const int64_t high = int64_t{least(out + kTileOuts / 2, args.out - 1)} * args.groups;
-      XLSTM_UNROLL
-      for (int i = 0; i < kLoads; ++i) {
-        const int span = least(4 * i + lane % 4, kSpans - 1);
-        const int group = group_of(args, place * Line<F>::kColumns + span * kSpan * kBlockColumns);
-        scales[i][0] = args.scale[low + group];
-        scales[i][1] = args.scale[high + group];
-        if constexpr (F::kHasZero) {
-          zeros[i][0] = args.zero[low + group];
-          zeros[i][1] = args.zero[high + group];
-        }
-      }
-    }
+  const uint8_t* memory;  // [kMost] of scales, [kMost] of zeros
+  int first;              // group
+
+  // Of rows g and g + 8 in the lower and the upper half.
+  [[nodiscard]] __device__ inline uint32_t scales(int group) const {
+    return *reinterpret_cast<const uint32_t*>(memory + (group - first) * kScaleBytes + lane_of_warp() / 4 * 4);
   }
-  // A zero above its scale. Not before it is needed: this waits for both.
-  [[nodiscard]] __device__ inline uint32_t value(int load, int row) const {
-    if constexpr (!F::kHasZero) return scales[load][row];
-    return static_cast<uint32_t>(zeros[load][row]) << 16 | scales[load][row];
-  }
-};
-
-// The same of one row of x: lane t has the scales and zeros of a line's blocks 2t and 2t + 1, of row g in [0], of row
-// g + 8 in [1]. kPaired: an even number of groups of kBlockColumns columns.
-template <class F, bool kPaired>
-struct BlockGroups {
-  uint32_t scales[2];
-  uint32_t zeros[2];
-
-  __device__ inline void load(const ProductArgs& args, int tile, int place) {
-    const int lane = lane_of_warp();
-    const int block = place * Line<F>::kBlocks + lane % 4 * 2;
-    XLSTM_UNROLL
-    for (int i = 0; i < 2; ++i) {
-      const int out = least(tile * kTileOuts + lane / 4 + i * kTileOuts / 2, args.out - 1);
-      const int64_t row = int64_t{out} * args.groups;
-      if constexpr (kPaired) {
-        const int64_t first = row + least(block, args.groups - 2);
-        scales[i] = *reinterpret_cast<const uint32_t*>(args.scale + first);
-        zeros[i] = *reinterpret_cast<const uint16_t*>(args.zero + first);
-      } else {
-        const int group = group_of(args, block * kBlockColumns);
-        const int next = group_of(args, (block + 1) * kBlockColumns);
-        scales[i] = args.scale[row + group] | static_cast<uint32_t>(args.scale[row + next]) << 16;
-        zeros[i] = args.zero[row + group] | static_cast<uint32_t>(args.zero[row + next]) << 8;
-      }
-    }
+  [[nodiscard]] __device__ inline uint32_t zeros(int group) const {
+    return *reinterpret_cast<const uint16_t*>(memory + kMost * kScaleBytes + (group - first) * kZeroBytes +
+                                              lane_of_warp() / 4 * 2);
   }
 };
 
@@ -86,46 +45,52 @@ __device__ inline typename F::Raw word_of(const uint8_t* line, int block, bool h
 }
 
 // sums += W · x of block `block` of a line, without scales. `x`: the lane's columns of the line in the row of x that
-// its quad has. `low` and `high` hold zeros, as LineGroups::value() has them.
+// its quad has. `zeros`: of rows g and g + 8 in the lower and the upper byte.
 template <class F>
-__device__ inline void multiply_block(const uint8_t* line, const __nv_bfloat16* x, int block, uint32_t low,
-                                      uint32_t high, float (&sums)[4]) {
+__device__ inline void multiply_block(const uint8_t* line, const __nv_bfloat16* x, int block, uint32_t zeros,
+                                      float (&sums)[4]) {
   const auto raw_low = word_of<F>(line, block, false);
   const auto raw_high = word_of<F>(line, block, true);
-  const uint4 ordered = *reinterpret_cast<const uint4*>(x + block * kBlockColumns);
-  const uint32_t factors[4] = {ordered.x, ordered.y, ordered.z, ordered.w};
+  const uint4 of_block = *reinterpret_cast<const uint4*>(x + block * kBlockColumns);
+  const uint32_t factors[4] = {of_block.x, of_block.y, of_block.z, of_block.w};
   uint32_t low_pairs[F::kParts][4];
   uint32_t high_pairs[F::kParts][4];
-  F::widen(raw_low, low >> 16, low_pairs);
-  F::widen(raw_high, high >> 16, high_pairs);
+  F::widen(raw_low, zeros & 0xffU, low_pairs);
+  F::widen(raw_high, zeros >> 8, high_pairs);
   add_products<F>(low_pairs, high_pairs, factors, sums);
 }
 
-// How a warp multiplies a line: of any number of rows of x.
+// How a warp multiplies a line: of any number of rows of x. Wherever a line's span of kSpan blocks begins, it is in one
+// group.
 template <class Format, int kSpan>
 struct OfRows {
   using F = Format;
-  using Groups = LineGroups<F, kSpan>;
   static constexpr bool kNeedsBlockSums = false;
 
   static __device__ inline const __nv_bfloat16* part_of_lane(const ProductArgs& args, const __nv_bfloat16* rows,
                                                              int stride) {
     return rows + least(lane_of_warp() / 4, args.rows - 1) * stride + lane_of_warp() % 4 * kLaneColumns;
   }
-  static __device__ inline void multiply(const uint8_t* line, const __nv_bfloat16* x, const float* /*block_sums*/,
-                                         const Groups& groups, float (&sums)[4]) {
+  // `place`: of the line in the row.
+  static __device__ inline void multiply(const ProductArgs& args, const uint8_t* line, const BoxGroups<F>& groups,
+                                         int place, const __nv_bfloat16* x, const float* /*block_sums*/,
+                                         float (&sums)[4]) {
+    const __nv_bfloat16* const of_line = x + place * Line<F>::kColumns;
     XLSTM_UNROLL
     for (int span = 0; span < Line<F>::kBlocks / kSpan; ++span) {
       if constexpr (!F::kHasScale) {
-        multiply_block<F>(line, x, span, 0, 0, sums);
+        multiply_block<F>(line, of_line, span, 0, sums);
       } else {
-        const uint32_t low = __shfl_sync(kAllLanes, groups.value(span / 4, 0), span % 4, 4);
-        const uint32_t high = __shfl_sync(kAllLanes, groups.value(span / 4, 1), span % 4, 4);
+        const int group = group_of(args, place * Line<F>::kColumns + span * kSpan * kBlockColumns);
+        const uint32_t scales = groups.scales(group);
+        const uint32_t zeros = F::kHasZero ? groups.zeros(group) : 0;
         float part[4] = {};
         XLSTM_UNROLL
-        for (int i = 0; i < kSpan; ++i) multiply_block<F>(line, x, span * kSpan + i, low, high, part);
+        for (int i = 0; i < kSpan; ++i) multiply_block<F>(line, of_line, span * kSpan + i, zeros, part);
         XLSTM_UNROLL
-        for (int i = 0; i < 4; ++i) sums[i] = fmaf(half_value((i < 2 ? low : high) & 0xffffU), part[i], sums[i]);
+        for (int i = 0; i < 4; ++i) {
+          sums[i] = fmaf(half_value(i < 2 ? scales & 0xffffU : scales >> 16), part[i], sums[i]);
+        }
       }
     }
   }
@@ -140,10 +105,9 @@ struct OfRows {
 // Of one row of x by int4 weights. The matrix units take eight columns of B: column i has x of a line's block i, so
 // that a product of block i has its sum there, and rubbish elsewhere; each lane keeps the sums of two blocks and scales
 // them once for the line. Codes are left (128 + code): what is too much is (128 + zero) · the sum of x.
-template <class Format, bool kPaired>
+template <class Format>
 struct OfOneRow {
   using F = Format;
-  using Groups = BlockGroups<F, kPaired>;
   static constexpr bool kNeedsBlockSums = true;
   static_assert(Line<F>::kBlocks == kTileRows);
 
@@ -151,11 +115,11 @@ struct OfOneRow {
                                                              int /*stride*/) {
     return rows + lane_of_warp() * kLaneColumns;
   }
-  static __device__ inline void multiply(const uint8_t* line, const __nv_bfloat16* x, const float* block_sums,
-                                         const Groups& groups, float (&sums)[4]) {
+  static __device__ inline void multiply(const ProductArgs& args, const uint8_t* line, const BoxGroups<F>& groups,
+                                         int place, const __nv_bfloat16* x, const float* block_sums, float (&sums)[4]) {
     const int t = lane_of_warp() % 4;
-    const uint4 ordered = *reinterpret_cast<const uint4*>(x);
-    const uint32_t factors[4] = {ordered.x, ordered.y, ordered.z, ordered.w};
+    const uint4 of_lane = *reinterpret_cast<const uint4*>(x + place * Line<F>::kColumns);
+    const uint32_t factors[4] = {of_lane.x, of_lane.y, of_lane.z, of_lane.w};
     float kept[4];
     XLSTM_UNROLL
     for (int block = 0; block < Line<F>::kBlocks; ++block) {
@@ -168,15 +132,16 @@ struct OfOneRow {
       kept[block % 2] = t >= block / 2 ? part[block % 2] : kept[block % 2];
       kept[block % 2 + 2] = t >= block / 2 ? part[block % 2 + 2] : kept[block % 2 + 2];
     }
-    const float2 x_sums = *reinterpret_cast<const float2*>(block_sums + 2 * t);
+    const int first_block = place * Line<F>::kBlocks + 2 * t;
+    const float2 x_sums = *reinterpret_cast<const float2*>(block_sums + first_block);
     XLSTM_UNROLL
-    for (int row = 0; row < 2; ++row) {
-      const uint32_t scales = groups.scales[row];
-      const uint32_t zeros = groups.zeros[row];
-      const float first = fmaf(-F::above(zeros & 0xffU), x_sums.x, kept[2 * row]);
-      const float second = fmaf(-F::above(zeros >> 8), x_sums.y, kept[2 * row + 1]);
-      sums[row] = fmaf(half_value(scales & 0xffffU), first, sums[row]);
-      sums[row] = fmaf(half_value(scales >> 16), second, sums[row]);
+    for (int i = 0; i < 2; ++i) {
+      const int group = group_of(args, (first_block + i) * kBlockColumns);
+      const uint32_t scales = groups.scales(group);
+      const uint32_t zeros = groups.zeros(group);
+      const float x_sum = i == 0 ? x_sums.x : x_sums.y;
+      sums[0] = fmaf(half_value(scales & 0xffffU), fmaf(-F::above(zeros & 0xffU), x_sum, kept[i]), sums[0]);
+      sums[1] = fmaf(half_value(scales >> 16), fmaf(-F::above(zeros >> 8), x_sum, kept[i + 2]), sums[1]);
     }
   }
   static __device__ inline void put(const float (&sums)[4], float* to) {

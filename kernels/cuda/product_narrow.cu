@@ -8,7 +8,6 @@
 #include <string>
 #include <utility>
 
-#include "kernels/cuda/product_line.h"
 #include "kernels/cuda/product_ring.h"
 #include "xlstm/core/errors.h"
 
@@ -39,6 +38,7 @@ struct NarrowArgs {
   ProductArgs product;
   ProductArgs side;      // a product with a float32 matrix, of the same rows of x
   const TensorMap* map;  // of `product`
+  Turn turn;
   int32_t slots;
   int32_t input_bytes;  // of x in shared memory
 };
@@ -64,15 +64,17 @@ struct Shared {
   float* block_sums;  // of one row of x: of its blocks of kBlockColumns columns
 };
 
+template <class F>
 __device__ inline Shared divide(uint8_t* memory, const NarrowArgs& args) {
   auto* const barriers = reinterpret_cast<SharedBarrier*>(memory);
   SharedBarrier* const of_sums = barriers + 2 * kManySlots;
   auto* const partial = reinterpret_cast<float*>(memory + kBarrierBytes);
   uint8_t* const before = memory + kBarrierBytes + kPartialBytes;
   uint8_t* const slots = before + (kBoxAlignment - reinterpret_cast<uintptr_t>(before) % kBoxAlignment) % kBoxAlignment;
-  uint8_t* const sums = slots + args.slots * kBoxBytes;
+  uint8_t* const groups = slots + args.slots * kBoxBytes;
+  uint8_t* const sums = groups + args.slots * BoxGroups<F>::kBytes;
   uint8_t* const rows = sums + kSumBytes;
-  return {{slots, barriers, barriers + kManySlots, args.slots},
+  return {{slots, groups, barriers, barriers + kManySlots, args.slots},
           {reinterpret_cast<float*>(sums), of_sums, of_sums + kTurns},
           of_sums + 2 * kTurns,
           partial,
@@ -83,7 +85,7 @@ __device__ inline Shared divide(uint8_t* memory, const NarrowArgs& args) {
 // What a warp that multiplies does. `at`: its team's first box; `stride`: of the rows of x.
 template <class Way>
 __device__ inline void multiply_tiles(const ProductArgs& args, const Shared& shared, int block, int blocks,
-                                      const Boxes& boxes, Position at, typename Way::Groups groups, int stride) {
+                                      const Boxes& boxes, Position at, int stride) {
   using F = typename Way::F;
   const int lane = lane_of_warp();
   const int warp = warp_of_block();
@@ -99,14 +101,14 @@ __device__ inline void multiply_tiles(const ProductArgs& args, const Shared& sha
   for (int tile = block; tile < tiles; tile += blocks) {
     float sums[4] = {};
     while (at.tile == tile) {
-      const int place = boxes.place(at.box) * kBoxLines + line;
-      const typename Way::Groups now = groups;
+      const int box = boxes.place(at.box);
+      const int place = box * kBoxLines + line;
+      BoxGroups<F> groups{ring.groups + read.slot * BoxGroups<F>::kBytes, 0};
+      if constexpr (F::kHasScale) groups.first = first_group<F>(args, box);
       at.advance(kTeams, boxes, blocks);
-      groups.load(args, at.tile, boxes.place(at.box) * kBoxLines + line);
       wait_at(ring.full + read.slot, read.parity);
       if (place < lines) {
-        Way::multiply(mine + read.slot * kBoxBytes, x + place * Line<F>::kColumns,
-                      shared.block_sums + place * Line<F>::kBlocks, now, sums);
+        Way::multiply(args, mine + read.slot * kBoxBytes, groups, place, x, shared.block_sums, sums);
       }
       __syncwarp();
       if (lane == 0) arrive(ring.empty + read.slot);
@@ -129,11 +131,22 @@ __device__ inline float total(const float* sums, int index) {
   return sum;
 }
 
-__device__ inline void finish_tile(const ProductArgs& args, int tile, const float* sums) {
+// Of a lane's rows of W: g and g + 8 of the tile in the lower and the upper half, where g is the lane's in each eight.
+template <class F>
+__device__ inline uint32_t scales_of_sums(const ProductArgs& args, int tile) {
+  constexpr uint32_t kOnes = 0x3c003c00U;
+  if constexpr (!F::kScalesSums) return kOnes;
+  return *reinterpret_cast<const uint32_t*>(args.scale + tile * kTileOuts + lane_of_warp() % 8 * 2);
+}
+
+__device__ inline void finish_tile(const ProductArgs& args, int tile, uint32_t scales, const float* sums) {
+  const float low = half_value(scales & 0xffffU);
+  const float high = half_value(scales >> 16);
   if (!is_gate_up(args)) {
+    const float scale = lane_of_warp() % kTileOuts < kTileOuts / 2 ? low : high;
     for (int i = lane_of_warp(); i < args.rows * kTileOuts; i += kLanes) {
       const int out = tile * kTileOuts + i % kTileOuts;
-      if (out < args.out) put(args, i / kTileOuts, out, total(sums, i));
+      if (out < args.out) put(args, i / kTileOuts, out, scale * total(sums, i));
     }
     return;
   }
@@ -141,8 +154,8 @@ __device__ inline void finish_tile(const ProductArgs& args, int tile, const floa
   for (int i = lane_of_warp(); i < args.rows * kPairs; i += kLanes) {
     const int pair = i % kPairs;
     const int row = i / kPairs;
-    put_gate_up(args, row, tile * kPairs + pair, tile * kTileOuts + pair, total(sums, row * kTileOuts + pair),
-                total(sums, row * kTileOuts + pair + kPairs));
+    put_gate_up(args, row, tile * kPairs + pair, tile * kTileOuts + pair, low * total(sums, row * kTileOuts + pair),
+                high * total(sums, row * kTileOuts + pair + kPairs));
   }
   if (tile == tiles_of(args) - 1) put_padding<kLanes>(args, 0, args.rows);
 }
@@ -150,15 +163,13 @@ __device__ inline void finish_tile(const ProductArgs& args, int tile, const floa
 // What the last warp does.
 template <class F>
 __device__ inline void finish_tiles(const ProductArgs& args, const Sums& sums, int block, int blocks) {
-  prefetch_groups<F>(args, block);
-  prefetch_groups<F>(args, block + blocks);
   wait_for_previous();
   const int tiles = tiles_of(args);
   Cursor turn{0};
   for (int tile = block; tile < tiles; tile += blocks) {
-    prefetch_groups<F>(args, tile + 2 * blocks);
+    const uint32_t scales = scales_of_sums<F>(args, tile);
     wait_at(sums.full + turn.slot, turn.parity);
-    finish_tile(args, tile, sums.of(turn.slot, 0));
+    finish_tile(args, tile, scales, sums.of(turn.slot, 0));
     __syncwarp();
     if (lane_of_warp() == 0) arrive(sums.empty + turn.slot);
     turn.advance(1, kTurns);
@@ -166,7 +177,6 @@ __device__ inline void finish_tiles(const ProductArgs& args, const Sums& sums, i
 }
 
 // Rows of x as the kernel before wrote them, by the copy engine; behind their padding zeros.
-template <class F>
 __device__ inline void copy_rows(const ProductArgs& args, SharedBarrier* copied, __nv_bfloat16* rows, int stride,
                                  int columns) {
   constexpr int kColumnsOfChunk = kChunkBytes / 2;
@@ -187,24 +197,13 @@ __device__ inline void copy_rows(const ProductArgs& args, SharedBarrier* copied,
   }
   __syncwarp();
   wait_at(copied, 0);
-  if constexpr (!F::kInOrder) {
-    for (int row = 0; row < args.rows; ++row) {
-      for (int column = thread * kColumnsOfChunk; column < present; column += kProductThreads * kColumnsOfChunk) {
-        auto* const chunk = reinterpret_cast<uint4*>(rows + row * stride + column);
-        uint32_t pairs[4];
-        F::order(*chunk, pairs);
-        *chunk = uint4{pairs[0], pairs[1], pairs[2], pairs[3]};
-      }
-    }
-  }
 }
 
-template <class F>
 __device__ inline void fill_rows(const ProductArgs& args, const Quads& gains, const Shared& shared, int stride,
                                  int columns) {
-  if (args.norm == InputNorm::kNone) copy_rows<F>(args, shared.copied, shared.rows, stride, columns);
-  if (args.norm == InputNorm::kRms) fill_rms<F>(args, gains, shared.partial, shared.rows, stride, columns);
-  if (args.norm == InputNorm::kGatedHead) fill_heads<F>(args, gains, shared.rows, stride, columns);
+  if (args.norm == InputNorm::kNone) copy_rows(args, shared.copied, shared.rows, stride, columns);
+  if (args.norm == InputNorm::kRms) fill_rms(args, gains, shared.partial, shared.rows, stride, columns);
+  if (args.norm == InputNorm::kGatedHead) fill_heads(args, gains, shared.rows, stride, columns);
   sync_product_threads();
 }
 
@@ -297,28 +296,26 @@ __device__ inline void narrow_block(const NarrowArgs& all, uint8_t* memory) {
   const ProductArgs& args = all.product;
   const auto block = static_cast<int>(blockIdx.x);
   const auto blocks = static_cast<int>(gridDim.x);
-  const Shared shared = divide(memory, all);
+  const Shared shared = divide<F>(memory, all);
   init_barriers(shared);
   const int warp = warp_of_block();
   const Boxes boxes = boxes_of(args, block);
-  if (warp == kCopyWarp) return stream_weights(args, all.map, shared.ring, block, blocks);
+  if (warp == kCopyWarp) return stream_weights<F>(args, all.map, all.turn, shared.ring, block, blocks);
   if (warp == kStoreWarp) {
     if (all.side.rows > 0) prefetch_side(all.side, block, blocks);
     return finish_tiles<F>(args, shared.sums, block, blocks);
   }
   Position at{block, 0};
   at.advance(warp / kBoxLines, boxes, blocks);
-  typename Way::Groups groups;
-  groups.load(args, at.tile, boxes.place(at.box) * kBoxLines + warp % kBoxLines);
   const Quads gains = load_gains(args);
   wait_for_previous();
   start_next();
   const int columns = lines_of(args) * Line<F>::kColumns;
   const int stride = columns + kInputPadBytes / 2;
-  fill_rows<F>(args, gains, shared, stride, columns);
+  fill_rows(args, gains, shared, stride, columns);
   if (all.side.rows > 0) multiply_side(all.side, block, blocks, shared.partial, shared.sums.values);
   if constexpr (Way::kNeedsBlockSums) fill_block_sums(shared.rows, columns, shared.block_sums);
-  multiply_tiles<Way>(args, shared, block, blocks, boxes, at, groups, stride);
+  multiply_tiles<Way>(args, shared, block, blocks, boxes, at, stride);
 }
 
 // Grid: any number of blocks up to one per tile.
@@ -333,6 +330,15 @@ int bits_of(WeightFormat format) {
     case WeightFormat::kInt8: return Int8Weights::kBits;
     case WeightFormat::kInt4: return Int4Weights::kBits;
     default: return Bfloat16Weights::kBits;
+  }
+}
+
+// Of a slot's scales and zeros.
+int group_bytes(WeightFormat format) {
+  switch (format) {
+    case WeightFormat::kInt8: return BoxGroups<Int8Weights>::kBytes;
+    case WeightFormat::kInt4: return BoxGroups<Int4Weights>::kBytes;
+    default: return 0;
   }
 }
 
@@ -362,12 +368,13 @@ Plan plan_for(WeightFormat format, const ProductArgs& args) {
   if (has_block_sums(format, args)) {
     others += columns_in_lines(format, args) / kBlockColumns * static_cast<int64_t>(sizeof(float));
   }
+  const int64_t slot_bytes = kBoxBytes + group_bytes(format);
   for (const auto& [room, least] :
        {std::pair(kHalfSharedBytes, kLeastOfHalf), std::pair(kMaxSharedBytes, kLeastSlots)}) {
-    const int64_t fitting = (room - others) / kBoxBytes / kTeams * kTeams;
+    const int64_t fitting = (room - others) / slot_bytes / kTeams * kTeams;
     if (fitting < least) continue;
     const int64_t slots = std::min<int64_t>(fitting, kManySlots);
-    return {static_cast<int>(slots), others + slots * kBoxBytes};
+    return {static_cast<int>(slots), others + slots * slot_bytes};
   }
   return {};
 }
@@ -377,6 +384,7 @@ void append(Queue& queue, NarrowArgs args, const Plan& plan) {
   XLSTM_ASSERT(plan.shared_bytes >= kTwoBlocksBytes);
   const int64_t blocks = std::min<int64_t>(blocks_of(args.product.out, kTileOuts), queue.processors());
   args.slots = plan.slots;
+  args.turn = queue.take_turn(blocks);
   run<narrow_product<Way>>(queue,
                            {.x = static_cast<unsigned>(blocks),
                             .threads = kThreads,
@@ -386,16 +394,15 @@ void append(Queue& queue, NarrowArgs args, const Plan& plan) {
 
 // Blocks of columns that share a scale wherever they begin at a multiple of their number; four at most.
 int span_of(const ProductArgs& args) {
-  if (args.groups == 1 || args.group % (4 * kBlockColumns) == 0) return 4;
-  return args.group % (2 * kBlockColumns) == 0 ? 2 : 1;
+  const uint32_t group = (kGroupOne + args.group_step / 2) / args.group_step;
+  if (args.groups == 1 || group % 4 == 0) return 4;
+  return group % 2 == 0 ? 2 : 1;
 }
 
 void append_int4(Queue& queue, const NarrowArgs& args, const Plan& plan) {
   const ProductArgs& product = args.product;
   if (has_block_sums(WeightFormat::kInt4, product)) {
-    const bool paired = product.group == kBlockColumns && product.groups % 2 == 0;
-    return paired ? append<OfOneRow<Int4Weights, true>>(queue, args, plan)
-                  : append<OfOneRow<Int4Weights, false>>(queue, args, plan);
+    return append<OfOneRow<Int4Weights>>(queue, args, plan);
   }
   switch (span_of(product)) {
     case 4: return append<OfRows<Int4Weights, 4>>(queue, args, plan);
@@ -416,6 +423,7 @@ void append(Queue& queue, WeightFormat format, NarrowArgs args) {
     case WeightFormat::kBfloat16: return append<OfRows<Bfloat16Weights, 1>>(queue, args, plan);
     case WeightFormat::kFloat16: return append<OfRows<Float16Weights, 1>>(queue, args, plan);
     case WeightFormat::kInt8:
+      if (args.product.groups == 1) return append<OfRows<Int8RowWeights, 1>>(queue, args, plan);
       return span_of(args.product) >= 2 ? append<OfRows<Int8Weights, 2>>(queue, args, plan)
                                         : append<OfRows<Int8Weights, 1>>(queue, args, plan);
     case WeightFormat::kInt4: return append_int4(queue, args, plan);
@@ -435,7 +443,7 @@ void multiply_narrow(Queue& queue, WeightFormat format, const ProductArgs& args)
 }
 
 void multiply_narrow(Queue& queue, WeightFormat format, const ProductArgs& args, const ProductArgs& side) {
-  append(queue, format, {.product = args, .side = side, .map = nullptr, .slots = 0, .input_bytes = 0});
+  append(queue, format, {.product = args, .side = side, .map = nullptr, .turn = {}, .slots = 0, .input_bytes = 0});
 }
 
 }  // namespace xlstm::cuda

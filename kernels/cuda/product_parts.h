@@ -17,8 +17,7 @@ __device__ inline void sync_product_threads() {
   sync_threads<1, kProductThreads>();
 }
 
-constexpr int kTileOuts = 16;    // rows of W that a matrix instruction takes
-constexpr int kTileRows = 8;     // and rows of x
+constexpr int kTileRows = 8;     // rows of x that a matrix instruction takes
 constexpr int kLaneColumns = 8;  // columns that a lane has of kBlockColumns, for two such instructions
 constexpr int kBlockColumns = 4 * kLaneColumns;
 constexpr int kChunkBytes = 16;  // of a copy
@@ -26,6 +25,8 @@ constexpr int kMaxSharedBytes = static_cast<int>(kPlannedSharedBytes);
 
 // What becomes of a sum. The last two: SiLU(gate) · up as float32 or bfloat16.
 enum Sink : int32_t { kStore, kAdd, kGateUpFloat32, kGateUpBfloat16 };
+
+constexpr uint32_t kGroupOne = uint32_t{1} << 31;  // a group in fixed point
 
 // Without padding. Pointers and sizes: product.h.
 struct ProductArgs {
@@ -43,13 +44,12 @@ struct ProductArgs {
   int64_t x_stride;
   int64_t o_stride;
   int64_t y_stride;
-  int64_t group_step;  // groups in kBlockColumns columns · 2³²
   int32_t out;
   int32_t in;
   int32_t rows;
   int32_t groups;
-  int32_t group;
-  int32_t norm;  // InputNorm::Kind
+  uint32_t group_step;  // kGroupOne / a group's blocks of kBlockColumns columns, rounded up
+  int32_t norm;         // InputNorm::Kind
   int32_t head_dim;
   int32_t sink;
   int32_t width;  // of a gate|up product
@@ -76,8 +76,13 @@ __device__ inline T least(T a, T b) {
 
 // Of a column that is a multiple of kBlockColumns.
 __device__ inline int group_of(const ProductArgs& args, int column) {
-  const auto group = static_cast<int>(column / kBlockColumns * args.group_step >> 32);
-  return least(group, args.groups - 1);
+  const uint64_t steps = static_cast<uint64_t>(static_cast<uint32_t>(column) / kBlockColumns) * args.group_step;
+  return least(static_cast<int>(steps / kGroupOne), args.groups - 1);
+}
+
+// Where the scales or zeros of a tile's group begin: those of rows g and g + kTileOuts / 2 are at 2g and 2g + 1.
+__device__ inline int64_t first_of_group(const ProductArgs& args, int tile, int group) {
+  return (int64_t{tile} * args.groups + group) * kTileOuts;
 }
 
 // Where 16 bytes of a row stand in shared memory, so that lanes which read the same chunks of neighbouring rows find
@@ -130,7 +135,7 @@ __device__ inline bool is_gate_up(const ProductArgs& args) {
 }
 
 // The columns behind the last pair, of `rows` rows from `first` on; by kThreads threads.
-template <int kThreads = kProductThreads>
+template <int kThreads>
 __device__ inline void put_padding(const ProductArgs& args, int64_t first, int rows) {
   for (int row = 0; row < rows; ++row) {
     for (int64_t column = args.out / 2 + threadIdx.x % kThreads; column < args.y_stride; column += kThreads) {
@@ -151,25 +156,15 @@ __device__ inline void put_input(__nv_bfloat16* to, float value) {
 }
 
 // Four columns from `column` on, a multiple of four; `row` is aligned to 16 bytes.
-template <class Order>
 __device__ inline void put_quad(float* row, int column, const float4& values) {
-  static_assert(Order::kInOrder);
   *reinterpret_cast<float4*>(row + column) = values;
 }
-template <class Order>
 __device__ inline void put_quad(__nv_bfloat16* row, int column, const float4& values) {
-  const float ordered[kQuad] = {values.x, values.y, values.z, values.w};
-  if constexpr (Order::kQuadsTogether) {
-    __nv_bfloat16 placed[kQuad];
-    XLSTM_UNROLL
-    for (int i = 0; i < kQuad; ++i) placed[Order::place(i)] = __float2bfloat16_rn(ordered[i]);
-    uint2 bits;
-    memcpy(&bits, placed, sizeof(bits));
-    *reinterpret_cast<uint2*>(row + column) = bits;
-  } else {
-    XLSTM_UNROLL
-    for (int i = 0; i < kQuad; ++i) put_input(row + Order::place(column + i), ordered[i]);
-  }
+  const __nv_bfloat16 rounded[kQuad] = {__float2bfloat16_rn(values.x), __float2bfloat16_rn(values.y),
+                                        __float2bfloat16_rn(values.z), __float2bfloat16_rn(values.w)};
+  uint2 bits;
+  memcpy(&bits, rounded, sizeof(bits));
+  *reinterpret_cast<uint2*>(row + column) = bits;
 }
 
 // What is run once for a kernel is as short as it can be: instructions that are not in a processor's cache take longer
@@ -267,7 +262,7 @@ __device__ inline const float* input_row(const ProductArgs& args, int row) {
 }
 
 // A row with zeros up to `columns`.
-template <class Order, class T>
+template <class T>
 __device__ inline void fill_held_row(const ProductArgs& args, const Quads& gains, int row, float* partial, T* to,
                                      int columns) {
   Quads x = load_quads<kProductThreads>(input_row(args, row), args.in);
@@ -283,12 +278,12 @@ __device__ inline void fill_held_row(const ProductArgs& args, const Quads& gains
   XLSTM_UNROLL
   for (int i = 0; i < kQuads; ++i) {
     const int column = column_of_quad<kProductThreads>(i);
-    if (column < columns) put_quad<Order>(to, column, x.v[i]);
+    if (column < columns) put_quad(to, column, x.v[i]);
   }
 }
 
 // The same of any row.
-template <class Order, class T>
+template <class T>
 __device__ inline void fill_any_row(const ProductArgs& args, int row, float* partial, T* to, int columns) {
   const float* const x = input_row(args, row);
   const int thread = static_cast<int>(threadIdx.x);
@@ -303,22 +298,22 @@ __device__ inline void fill_any_row(const ProductArgs& args, int row, float* par
       value = x[i] * scale * args.norm_weight[i];
       if (args.norm_bias != nullptr) value += args.norm_bias[i];
     }
-    put_input(to + Order::place(i), value);
+    put_input(to + i, value);
   }
 }
 
 // rows of rms_norm() (rows.h) in shared memory, `stride` elements apart, with zeros up to `columns`. Leaves what
 // rms_scale() needs of each row in `partial`: [kFusedNormRows, kProductWarps].
-template <class Order, class T>
+template <class T>
 __device__ inline void fill_rms(const ProductArgs& args, const Quads& gains, float* partial, T* rows, int stride,
                                 int columns) {
   const bool held = takes_quads(args);
   for (int row = 0; row < args.rows; ++row) {
     float* const of_row = partial + row * kProductWarps;
     if (held) {
-      fill_held_row<Order>(args, gains, row, of_row, rows + row * stride, columns);
+      fill_held_row(args, gains, row, of_row, rows + row * stride, columns);
     } else {
-      fill_any_row<Order>(args, row, of_row, rows + row * stride, columns);
+      fill_any_row(args, row, of_row, rows + row * stride, columns);
     }
   }
 }
@@ -339,7 +334,7 @@ __device__ inline float4 output_gates(const float4& o) {
 }
 
 // A row's head, `first` and further, as gated_head_norm() (rows.h) has it; by a warp.
-template <class Order, class T>
+template <class T>
 __device__ inline void put_held_head(const ProductArgs& args, Quads h, const Quads& o, const Quads& gains, int first,
                                      T* to) {
   const auto width = static_cast<float>(args.head_dim);
@@ -360,12 +355,12 @@ __device__ inline void put_held_head(const ProductArgs& args, Quads h, const Qua
   XLSTM_UNROLL
   for (int i = 0; i < kQuads; ++i) {
     const int column = column_of_quad<kLanes>(i);
-    if (column < args.head_dim) put_quad<Order>(to, first + column, multiplied(h.v[i], output_gates<T>(o.v[i])));
+    if (column < args.head_dim) put_quad(to, first + column, multiplied(h.v[i], output_gates<T>(o.v[i])));
   }
 }
 
 // The same of any head.
-template <class Order, class T>
+template <class T>
 __device__ inline void put_any_head(const ProductArgs& args, const float* h, const float* o, int first, T* to) {
   const int lane = lane_of_warp();
   const auto width = static_cast<float>(args.head_dim);
@@ -378,12 +373,12 @@ __device__ inline void put_any_head(const ProductArgs& args, const float* h, con
   for (int i = lane; i < args.head_dim; i += kLanes) {
     float value = (h[i] - mean) * scale * args.norm_weight[first + i];
     if (args.norm_bias != nullptr) value += args.norm_bias[first + i];
-    put_input(to + Order::place(first + i), value * output_gate<T>(o[i]));
+    put_input(to + first + i, value * output_gate<T>(o[i]));
   }
 }
 
 // `gains`: of the warp's first head.
-template <class Order, class T>
+template <class T>
 __device__ inline void fill_heads(const ProductArgs& args, Quads gains, T* rows, int stride, int columns) {
   const bool held = takes_quads(args);
   const int heads = heads_of(args);
@@ -398,16 +393,16 @@ __device__ inline void fill_heads(const ProductArgs& args, Quads gains, T* rows,
     const float* const o = args.o + row * args.o_stride + first;
     if (held) {
       if (!first_head) gains = load_quads<kLanes>(args.norm_weight + first, args.head_dim);
-      put_held_head<Order>(args, load_quads<kLanes>(h, args.head_dim), load_quads<kLanes>(o, args.head_dim), gains,
-                           first, rows + row * stride);
+      put_held_head(args, load_quads<kLanes>(h, args.head_dim), load_quads<kLanes>(o, args.head_dim), gains, first,
+                    rows + row * stride);
     } else {
-      put_any_head<Order>(args, h, o, first, rows + row * stride);
+      put_any_head(args, h, o, first, rows + row * stride);
     }
     first_head = false;
   }
   for (int row = 0; row < args.rows; ++row) {
     for (int column = args.in + static_cast<int>(threadIdx.x); column < columns; column += kProductThreads) {
-      put_input(rows + row * stride + Order::place(column), 0);
+      put_input(rows + row * stride + column, 0);
     }
   }
 }

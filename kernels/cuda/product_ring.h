@@ -1,7 +1,7 @@
 // How product_narrow.cu streams the weights through a block's shared memory. For .cu files only.
 #pragma once
 
-#include "kernels/cuda/product_parts.h"
+#include "kernels/cuda/product_line.h"
 
 namespace xlstm::cuda {
 
@@ -55,6 +55,7 @@ struct Position {
 // always the same team's.
 struct Ring {
   uint8_t* slots;
+  uint8_t* groups;  // BoxGroups::kBytes for each slot
   SharedBarrier* full;
   SharedBarrier* empty;
   int count;
@@ -73,57 +74,69 @@ struct Cursor {
   }
 };
 
-// Boxes that are brought to the L2 cache while the warps that multiply prepare x.
-constexpr int kPrefetchedBoxes = 12;
+// Of the box at `place` in a tile.
+template <class F>
+__device__ inline int first_group(const ProductArgs& args, int place) {
+  return group_of(args, place * BoxGroups<F>::kColumns);
+}
+
+// The copies into one slot; by one thread.
+template <class F>
+__device__ inline void fill_slot(const ProductArgs& args, const TensorMap* map, const Ring& ring, int slot, int tile,
+                                 int place) {
+  SharedBarrier* const full = ring.full + slot;
+  int groups = 0;
+  int first = 0;
+  if constexpr (F::kHasScale) {
+    first = first_group<F>(args, place);
+    groups = group_of(args, (place + 1) * BoxGroups<F>::kColumns - kBlockColumns) - first + 1;
+  }
+  arrive_announcing(full, kBoxBytes + groups * (BoxGroups<F>::kScaleBytes + BoxGroups<F>::kZeroBytes));
+  copy_box(ring.slots + slot * kBoxBytes, map, place * kBoxLines, tile * kTileOuts, full);
+  if constexpr (F::kHasScale) {
+    const int64_t from = first_of_group(args, tile, first);
+    uint8_t* const to = ring.groups + slot * BoxGroups<F>::kBytes;
+    copy_bulk(to, args.scale + from, groups * BoxGroups<F>::kScaleBytes, full);
+    if constexpr (F::kHasZero) {
+      copy_bulk(to + BoxGroups<F>::kMost * BoxGroups<F>::kScaleBytes, args.zero + from,
+                groups * BoxGroups<F>::kZeroBytes, full);
+    }
+  }
+}
+
+// Boxes that are brought to the L2 cache behind those in the ring. More measured slower.
+constexpr int kPrefetchedBoxes = 6;
 
 // What the warp that copies does: first it fills the ring.
-__device__ inline void stream_weights(const ProductArgs& args, const TensorMap* map, const Ring& ring, int block,
-                                      int blocks) {
-  const bool first_lane = threadIdx.x % kLanes == 0;
+template <class F>
+__device__ inline void stream_weights(const ProductArgs& args, const TensorMap* map, const Turn& turn, const Ring& ring,
+                                      int block, int blocks) {
+  const bool first_lane = lane_of_warp() == 0;
   const int tiles = tiles_of(args);
   const Boxes boxes = boxes_of(args, block);
   Position next{block, 0};
   const auto copy = [&](int slot) {
-    if (first_lane) {
-      arrive_announcing(ring.full + slot, kBoxBytes);
-      copy_box(ring.slots + slot * kBoxBytes, map, boxes.place(next.box) * kBoxLines, next.tile * kTileOuts,
-               ring.full + slot);
-    }
+    if (first_lane) fill_slot<F>(args, map, ring, slot, next.tile, boxes.place(next.box));
     __syncwarp();
     next.advance(1, boxes, blocks);
   };
   acquire_map(map);
+  wait_for_turn(turn, block);
   for (int slot = 0; slot < ring.count && next.tile < tiles; ++slot) copy(slot);
-  wait_for_previous();
   Position ahead = next;
   for (int i = 0; i < kPrefetchedBoxes && ahead.tile < tiles; ++i) {
     if (first_lane) prefetch_box(map, boxes.place(ahead.box) * kBoxLines, ahead.tile * kTileOuts);
     ahead.advance(1, boxes, blocks);
   }
   __syncwarp();
+  wait_for_previous();
   Cursor emptied{0};
   while (next.tile < tiles) {
     wait_at(ring.empty + emptied.slot, emptied.parity);
     copy(emptied.slot);
     emptied.advance(1, ring.count);
   }
-}
-
-// Brings a tile's values of [out, groups] to the L2 cache; by a warp.
-template <class T>
-__device__ inline void prefetch_groups_of(const ProductArgs& args, const T* values, int tile) {
-  const int64_t first = int64_t{tile} * kTileOuts * args.groups;
-  const int64_t end = least(first + int64_t{kTileOuts} * args.groups, int64_t{args.out} * args.groups);
-  constexpr int64_t kStep = kPrefetchBytes / sizeof(T);
-  for (int64_t i = first + threadIdx.x % kLanes * kStep; i < end; i += kLanes * kStep) prefetch_line(values + i);
-}
-
-// Scales and zeros of a tile, which come too late if they are loaded when they are needed.
-template <class F>
-__device__ inline void prefetch_groups(const ProductArgs& args, int tile) {
-  if (tile >= tiles_of(args)) return;
-  if constexpr (F::kHasScale) prefetch_groups_of(args, args.scale, tile);
-  if constexpr (F::kHasZero) prefetch_groups_of(args, args.zero, tile);
+  if (first_lane) pass_turn(turn, block);
 }
 
 }  // namespace xlstm::cuda

@@ -7,21 +7,15 @@
 
 namespace xlstm::cuda {
 
-// Where columns of x stand in a row of shared memory.
-struct InOrder {
-  static constexpr bool kInOrder = true;
-  static constexpr bool kQuadsTogether = true;  // four columns from a multiple of four on stay beside each other
-  static __device__ inline int place(int column) { return column; }
-};
-
 // Formats of weights. A lane has kBits bytes of a row, kLaneColumns columns, which become kParts times four pairs of
-// bfloat16; of x it has the same columns, whose pairs order() brings into the same order, or place() one by one.
+// bfloat16, in the order of the columns (which is what the codes' order in Matrix is for).
 
-struct Bfloat16Weights : InOrder {
+struct Bfloat16Weights {
   static constexpr int kBits = 16;
   static constexpr int kParts = 1;
   static constexpr bool kHasScale = false;
   static constexpr bool kHasZero = false;
+  static constexpr bool kScalesSums = false;
   using Raw = uint4;
 
   static __device__ inline void widen(const Raw& raw, uint32_t /*zero*/, uint32_t (&pairs)[kParts][4]) {
@@ -30,20 +24,15 @@ struct Bfloat16Weights : InOrder {
     pairs[0][2] = raw.z;
     pairs[0][3] = raw.w;
   }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) {
-    pairs[0] = x.x;
-    pairs[1] = x.y;
-    pairs[2] = x.z;
-    pairs[3] = x.w;
-  }
 };
 
 // The 11 bits of a half are 8 in one bfloat16 and the rest in another.
-struct Float16Weights : InOrder {
+struct Float16Weights {
   static constexpr int kBits = 16;
   static constexpr int kParts = 2;
   static constexpr bool kHasScale = false;
   static constexpr bool kHasZero = false;
+  static constexpr bool kScalesSums = false;
   using Raw = uint4;
 
   static __device__ inline float widened(uint32_t half) {
@@ -63,7 +52,6 @@ struct Float16Weights : InOrder {
       pairs[1][i] = even_rest >> 16 | (odd_rest & 0xffff0000U);
     }
   }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) { Bfloat16Weights::order(x, pairs); }
 };
 
 // a - b of two pairs of bfloat16.
@@ -81,21 +69,12 @@ __device__ inline uint32_t difference(uint32_t a, uint32_t b) {
 // 128 in bfloat16, twice: its last bits count ones.
 constexpr uint32_t kPairOf128 = 0x43004300U;
 
-__device__ inline uint32_t lower_halves(uint32_t a, uint32_t b) {
-  return (a & 0xffffU) | b << 16;
-}
-__device__ inline uint32_t upper_halves(uint32_t a, uint32_t b) {
-  return a >> 16 | (b & 0xffff0000U);
-}
-
-// Pairs of columns (0, 2), (1, 3), (4, 6), (5, 7).
 struct Int8Weights {
-  static constexpr bool kInOrder = false;
-  static constexpr bool kQuadsTogether = true;
   static constexpr int kBits = 8;
   static constexpr int kParts = 1;
   static constexpr bool kHasScale = true;
   static constexpr bool kHasZero = false;
+  static constexpr bool kScalesSums = false;
   using Raw = uint2;
 
   // Bytes 0 and 2. The sign bit of 128 + seven bits taken as 128 more is what is to be subtracted.
@@ -108,23 +87,20 @@ struct Int8Weights {
     pairs[0][2] = widened(raw.y);
     pairs[0][3] = widened(raw.y >> 8);
   }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) {
-    pairs[0] = lower_halves(x.x, x.y);
-    pairs[1] = upper_halves(x.x, x.y);
-    pairs[2] = lower_halves(x.z, x.w);
-    pairs[3] = upper_halves(x.z, x.w);
-  }
-  static __device__ inline int place(int column) { return (column & ~3) | (column & 1) << 1 | (column >> 1 & 1); }
 };
 
-// Pairs of columns (0, 4), (1, 5), (2, 6), (3, 7).
+// With one scale for each row, which its sum gets.
+struct Int8RowWeights : Int8Weights {
+  static constexpr bool kHasScale = false;
+  static constexpr bool kScalesSums = true;
+};
+
 struct Int4Weights {
-  static constexpr bool kInOrder = false;
-  static constexpr bool kQuadsTogether = false;
   static constexpr int kBits = 4;
   static constexpr int kParts = 1;
   static constexpr bool kHasScale = true;
   static constexpr bool kHasZero = true;
+  static constexpr bool kScalesSums = false;
   using Raw = uint32_t;
 
   static __device__ inline void widen(const Raw& raw, uint32_t zero, uint32_t (&pairs)[kParts][4]) {
@@ -140,13 +116,6 @@ struct Int4Weights {
   }
   // 128 + zero.
   static __device__ inline float above(uint32_t zero) { return __uint_as_float(0x43000000U | zero << 16); }
-  static __device__ inline void order(const uint4& x, uint32_t (&pairs)[4]) {
-    pairs[0] = lower_halves(x.x, x.z);
-    pairs[1] = upper_halves(x.x, x.z);
-    pairs[2] = lower_halves(x.y, x.w);
-    pairs[3] = upper_halves(x.y, x.w);
-  }
-  static __device__ inline int place(int column) { return (column & ~7) | (column << 1 & 6) | (column >> 2 & 1); }
 };
 
 // sums += W · x of a lane's columns: `low` and `high` are those of rows g and g + 8 of a tile.

@@ -15,6 +15,7 @@ constexpr int kStageColumns = 64;
 constexpr int kInputBytes = kStageColumns * 2;  // of a row of x in a stage
 constexpr int kOuts = 128;                      // of a block
 constexpr int kOutWarps = 4;                    // side by side; the others take the other columns of a stage
+constexpr int kThreads = 2 * kOutWarps * kLanes;
 constexpr int kWarpTiles = kOuts / kOutWarps / kTileOuts;
 constexpr int kResultStride = kOuts + 4;  // of rows of results in shared memory, in different banks
 constexpr int kMostTiles = 8;             // of rows of x in a block
@@ -58,7 +59,7 @@ __device__ inline Place place_of_block(const ProductArgs& args) {
 template <int kRowBytes>
 struct Copies {
   static constexpr int kChunks = kRowBytes / kChunkBytes;
-  static constexpr int kRowStep = kProductThreads / kChunks;
+  static constexpr int kRowStep = kThreads / kChunks;
 
   const uint8_t* from;  // the next stage of the first row
   int64_t step;         // in bytes, to the next row
@@ -95,19 +96,22 @@ struct Groups {
   uint32_t zero[kWarpTiles][2];
 };
 
+// `row`: the lane's g in the first tile.
 template <class F>
-__device__ inline Groups load_groups(const ProductArgs& args, int first_out, int column) {
+__device__ inline Groups load_groups(const ProductArgs& args, int row, int column) {
   Groups groups{};
   if constexpr (F::kHasScale) {
-    const int group = least(column / args.group, args.groups - 1);
+    const int group = group_of(args, column);
     XLSTM_UNROLL
     for (int tile = 0; tile < kWarpTiles; ++tile) {
-      XLSTM_UNROLL
-      for (int half = 0; half < 2; ++half) {
-        const int row = first_out + tile * kTileOuts + half * kTileOuts / 2;
-        const int64_t index = int64_t{least(row, args.out - 1)} * args.groups + group;
-        groups.scale[tile][half] = args.scale[index];
-        if constexpr (F::kHasZero) groups.zero[tile][half] = args.zero[index];
+      const int of_rows = least(row + tile * kTileOuts, args.out - 1) / kTileOuts;
+      const int64_t index = first_of_group(args, of_rows, group) + row % kTileOuts * 2;
+      const uint32_t scales = *reinterpret_cast<const uint32_t*>(args.scale + index);
+      groups.scale[tile][0] = scales & 0xffffU;
+      groups.scale[tile][1] = scales >> 16;
+      if constexpr (F::kHasZero) {
+        groups.zero[tile][0] = args.zero[index];
+        groups.zero[tile][1] = args.zero[index + 1];
       }
     }
   }
@@ -138,8 +142,8 @@ __device__ inline void multiply_stage(const uint8_t* stage, const Groups& groups
   const uint8_t* const input = stage + S::kWeightBytes + chunk_place<kInputBytes>(lane / 4, 4 * block + lane % 4);
   XLSTM_UNROLL
   for (int n = 0; n < kTiles; ++n) {
-    uint32_t factors[4];
-    F::order(*reinterpret_cast<const uint4*>(input + n * kTileRows * kInputBytes), factors);
+    const uint4 x = *reinterpret_cast<const uint4*>(input + n * kTileRows * kInputBytes);
+    const uint32_t factors[4] = {x.x, x.y, x.z, x.w};
     XLSTM_UNROLL
     for (int tile = 0; tile < kWarpTiles; ++tile) {
       if constexpr (!F::kHasScale) {
@@ -183,7 +187,7 @@ __device__ inline void put_results(const ProductArgs& args, const Place& place, 
   const bool pairs = args.splits == 1 && is_gate_up(args);
   const int columns = pairs ? kOuts / 2 : kOuts;
   constexpr int kRun = static_cast<int>(kGateUpRun);
-  for (int i = static_cast<int>(threadIdx.x); i < place.rows * columns; i += kProductThreads) {
+  for (int i = static_cast<int>(threadIdx.x); i < place.rows * columns; i += kThreads) {
     const int row = i / columns;
     const int column = i % columns;
     const int out_of_block = pairs ? column / kRun * kTileOuts + column % kRun : column;
@@ -202,7 +206,7 @@ __device__ inline void put_results(const ProductArgs& args, const Place& place, 
 
 // Grid: [rows of x, W rows, splits]; the first blocks have all rows of x and the same weights.
 template <class F, int kTiles>
-__global__ void __launch_bounds__(kProductThreads, 2) wide_product(ProductArgs args) {
+__global__ void __launch_bounds__(kThreads, 2) wide_product(ProductArgs args) {
   using S = Shape<F, kTiles>;
   XLSTM_DYNAMIC_SHARED(uint8_t, shared);
   const Place place = place_of_block<kTiles>(args);
@@ -247,15 +251,15 @@ __global__ void __launch_bounds__(kProductThreads, 2) wide_product(ProductArgs a
   collect_sums<kTiles>(sums, results);
   put_results(args, place, results);
   const bool last = place.first_out + kOuts >= args.out;
-  if (is_gate_up(args) && args.splits == 1 && last) put_padding(args, place.first_row, place.rows);
+  if (is_gate_up(args) && args.splits == 1 && last) put_padding<kThreads>(args, place.first_row, place.rows);
 }
 
 // Sums of the splits, in their order. Grid: [results or pairs of them, rows of x].
-__global__ void __launch_bounds__(kProductThreads) add_splits(ProductArgs args) {
+__global__ void __launch_bounds__(kThreads) add_splits(ProductArgs args) {
   start_next();
   wait_for_previous();
   const int64_t row = blockIdx.y;
-  const int column = static_cast<int>(blockIdx.x * kProductThreads + threadIdx.x);
+  const int column = static_cast<int>(blockIdx.x * kThreads + threadIdx.x);
   const auto total = [&](int out) {
     float sum = 0;
     for (int split = 0; split < args.splits; ++split) {
@@ -270,7 +274,7 @@ __global__ void __launch_bounds__(kProductThreads) add_splits(ProductArgs args) 
     const int gate_row = column / kRun * kTileOuts + column % kRun;
     put_gate_up(args, row, column, gate_row, total(gate_row), total(gate_row + kRun));
   }
-  if (is_gate_up(args) && blockIdx.x == 0) put_padding(args, row, 1);
+  if (is_gate_up(args) && blockIdx.x == 0) put_padding<kThreads>(args, row, 1);
 }
 
 // Blocks that share the columns of a tile of W rows, so that all processors have work: half as many again as there are
@@ -314,15 +318,15 @@ void append(Queue& queue, ProductArgs args) {
                                {.x = static_cast<unsigned>(row_blocks),
                                 .y = static_cast<unsigned>(out_blocks),
                                 .z = static_cast<unsigned>(args.splits),
-                                .threads = kProductThreads,
+                                .threads = kThreads,
                                 .shared_bytes = S::kSharedBytes},
                                args);
   if (args.splits == 1) return;
   const int64_t results = args.sink >= kGateUpFloat32 ? args.out / 2 : args.out;
   run<add_splits>(queue,
-                  {.x = static_cast<unsigned>(blocks_of(results, kProductThreads)),
+                  {.x = static_cast<unsigned>(blocks_of(results, kThreads)),
                    .y = static_cast<unsigned>(args.rows),
-                   .threads = kProductThreads},
+                   .threads = kThreads},
                   args);
 }
 

@@ -19,6 +19,7 @@ Queue::Queue(int device) : device_(device), processors_(device_properties(device
   stream_ = make_stream();
   staged_host_ = static_cast<int32_t*>(allocate_pinned(kStagedValues * sizeof(int32_t)));
   staged_device_ = static_cast<int32_t*>(allocate_on_device(kStagedValues * sizeof(int32_t)));
+  turn_.numbers = static_cast<int32_t*>(allocate_on_device(static_cast<size_t>(processors_) * sizeof(int32_t)));
 }
 
 Queue::~Queue() {
@@ -26,6 +27,7 @@ Queue::~Queue() {
   for (const auto& [rows, begun_there] : tensor_maps_) {
     for (const MappedMatrix& mapped : begun_there) free_tensor_map(mapped.map);
   }
+  if (turn_.numbers != nullptr) free_on_device(turn_.numbers);
   if (staged_device_ != nullptr) free_on_device(staged_device_);
   if (staged_host_ != nullptr) free_pinned(staged_host_);
   if (stream_ != nullptr) destroy_stream(stream_);
@@ -51,6 +53,16 @@ const TensorMap* Queue::tensor_map(const void* rows, int64_t row_bytes, int64_t 
   }
   select(device_);
   return begun_there.emplace_back(MappedMatrix{row_bytes, count, make_tensor_map(rows, row_bytes, count)}).map;
+}
+
+Turn Queue::take_turn(int64_t blocks) {
+  XLSTM_ASSERT(blocks <= processors_);
+  const Turn taken = turn_;
+  if (in_pass_) {
+    ++turn_.number;
+    turn_.blocks_before = static_cast<int32_t>(blocks);
+  }
+  return taken;
 }
 
 const int32_t* Queue::stage(std::span<const int32_t> values) {
@@ -91,6 +103,7 @@ void Queue::flush() {
   launch_all(commands_);
   commands_.clear();
   repeatable_ = false;
+  forget_turns();
   first_of_pass_ = true;  // what follows waits for the other user of the default stream, too
 }
 
@@ -160,6 +173,12 @@ void Queue::forget() {
   in_pass_ = false;
   repeatable_ = false;
   first_of_pass_ = true;
+  forget_turns();
+}
+
+void Queue::forget_turns() {
+  turn_.number = 0;
+  turn_.blocks_before = 0;
 }
 
 }  // namespace xlstm::cuda

@@ -16,6 +16,13 @@
 
 namespace xlstm::cuda {
 
+// Of a kernel among those of a pass that take turns.
+struct Turn {
+  int32_t* numbers;       // of each block: whose turn it is
+  int32_t number;         // the kernel's, from 0 on
+  int32_t blocks_before;  // of the kernel that had the turn before; 0 if it is the first
+};
+
 class Queue {
  public:
   explicit Queue(int device);
@@ -42,6 +49,10 @@ class Queue {
 
   // Of a matrix in device memory, made once and kept.
   [[nodiscard]] const TensorMap* tensor_map(const void* rows, int64_t row_bytes, int64_t count);
+
+  // Of the next kernel to be run, which has so many blocks, one for each processor at most, and passes the turn on in
+  // each of them (kernel.h).
+  [[nodiscard]] Turn take_turn(int64_t blocks);
 
   // Outside of a pass commands run at once. A `repeatable` pass is collected whole; if it consists of the same commands
   // with the same arguments as an earlier one, the graph made of that one is launched. Nothing but this object may use
@@ -103,6 +114,7 @@ class Queue {
   [[nodiscard]] GraphHandle capture(const Commands& commands);
   void forget();
   void forget_staged();
+  void forget_turns();
 
   int device_;
   int processors_;
@@ -120,6 +132,7 @@ class Queue {
   int32_t* staged_device_ = nullptr;  // where kernels find them
   size_t staged_values_ = 0;
   std::vector<Staged> staged_;
+  Turn turn_{};  // the next one
 };
 
 }  // namespace xlstm::cuda

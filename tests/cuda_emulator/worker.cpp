@@ -333,6 +333,14 @@ void Worker::wait_for_previous() {
   if (early_) arrive(kWait, 0);
 }
 
+void Worker::wait_for_turn(const volatile int32_t* now, int32_t number) {
+  if (*now >= number) return;
+  if (early_) arrive(kWait, 0);  // the kernel before has the turn, and passes it on until it ends
+  if (*now < number) {
+    fault([&] { return "turn " + std::to_string(number) + " never comes, " + std::to_string(*now) + " stays"; });
+  }
+}
+
 void Worker::copy_async(void* destination, const void* source) {
   Fiber& fiber = fibers_[current_];
   Copy& copy = fiber.copies.emplace_back();
@@ -424,6 +432,9 @@ void wait_for_copies(int later_groups) {
 }
 void wait_for_previous() {
   running_worker->wait_for_previous();
+}
+void wait_for_turn(const volatile int32_t* now, int32_t number) {
+  running_worker->wait_for_turn(now, number);
 }
 void refuse(const char* what, int line) {
   running_worker->fault([&] { return std::string(what) + " in line " + std::to_string(line); });

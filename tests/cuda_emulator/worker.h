@@ -93,6 +93,7 @@ class Worker {
   void commit_copies();
   void wait_for_copies(int later_groups);
   void wait_for_previous();
+  void wait_for_turn(const volatile int32_t* now, int32_t number);
   // Ends the block, and the launch, by an error. `describe` returns what is wrong: by a function, since nothing is
   // destroyed on the stack that is left.
   template <class Describe>

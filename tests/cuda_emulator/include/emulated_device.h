@@ -49,6 +49,8 @@ void copy_async(void* destination, const void* source);
 void commit_copies();
 void wait_for_copies(int later_groups);
 void wait_for_previous();
+// Until `now` is `number` or more, which it becomes before the kernel before ends.
+void wait_for_turn(const volatile int32_t* now, int32_t number);
 // Ends the launch with an error.
 [[noreturn]] void refuse(const char* what, int line);
 

@@ -157,6 +157,9 @@ inline void wait_for_previous() {
   cuda_emulator::wait_for_previous();
 }
 inline void start_next() {}
+inline void wait_for_turn(const Turn& turn, int block) {
+  if (block < turn.blocks_before) cuda_emulator::wait_for_turn(turn.numbers + block, turn.number);
+}
 
 inline void mma_bf16(float (&c)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], int line = __builtin_LINE()) {
   struct Fragments {
