@@ -7,11 +7,25 @@
 #include "xlstm/core/errors.h"
 
 namespace xlstm::cuda {
-bool Queue::Commands::operator==(const Commands& other) const {
+namespace {
+
+// Where a part of `count` commands begins, or the number of commands.
+size_t begin_of_part(size_t part, size_t count) {
+  if (part == 0) return 0;
+  return part <= Queue::kPartEnds.size() ? std::min(Queue::kPartEnds.at(part - 1), count) : count;
+}
+
+}  // namespace
+
+bool Queue::Commands::begins_like(const Commands& other, size_t count) const {
   const auto same = [](const Command& a, const Command& b) {
     return a.invoke == b.invoke && a.grid == b.grid && a.args_begin == b.args_begin && a.args_bytes == b.args_bytes;
   };
-  return std::equal(list.begin(), list.end(), other.list.begin(), other.list.end(), same) && args == other.args;
+  if (list.size() < count) return false;
+  const auto end = other.list.begin() + static_cast<std::ptrdiff_t>(count);
+  if (!std::equal(other.list.begin(), end, list.begin(), same)) return false;
+  const size_t bytes = count == 0 ? 0 : list[count - 1].args_begin + list[count - 1].args_bytes;
+  return bytes == 0 || std::memcmp(args.data(), other.args.data(), bytes) == 0;
 }
 
 Queue::Queue(int device) : device_(device), processors_(device_properties(device).processors) {
@@ -23,7 +37,7 @@ Queue::Queue(int device) : device_(device), processors_(device_properties(device
 }
 
 Queue::~Queue() {
-  for (const Graph& graph : graphs_) destroy_graph(graph.handle);
+  for (const Graph& graph : graphs_) destroy(graph);
   for (const auto& [rows, begun_there] : tensor_maps_) {
     for (const MappedMatrix& mapped : begun_there) free_tensor_map(mapped.map);
   }
@@ -44,6 +58,7 @@ void Queue::append(Invoke invoke, const Grid& grid, const void* args, size_t byt
   commands_.list.push_back({invoke, grid, commands_.args.size(), bytes});
   commands_.args.resize(commands_.args.size() + bytes);
   std::memcpy(commands_.args.data() + commands_.list.back().args_begin, args, bytes);
+  if (begun_parts_ < kPartEnds.size() && commands_.list.size() == kPartEnds.at(begun_parts_)) begin_part();
 }
 
 const TensorMap* Queue::tensor_map(const void* rows, int64_t row_bytes, int64_t count) {
@@ -100,8 +115,9 @@ void Queue::abandon_pass() {
 
 void Queue::flush() {
   if (!in_pass_) return;
-  launch_all(commands_);
+  launch_rest();
   commands_.clear();
+  begun_parts_ = 0;
   repeatable_ = false;
   forget_turns();
   first_of_pass_ = true;  // what follows waits for the other user of the default stream, too
@@ -118,49 +134,75 @@ void Queue::wait() {
   synchronize(stream_);
 }
 
-void Queue::launch_all(const Commands& commands) {
+void Queue::launch(const Commands& commands, size_t begin, size_t end) {
   select(device_);
-  bool early = false;
-  for (const Command& command : commands.list) {
-    command.invoke(command.grid, commands.args.data() + command.args_begin, stream_, early);
-    early = true;
+  for (size_t i = begin; i < end; ++i) {
+    const Command& command = commands.list[i];
+    command.invoke(command.grid, commands.args.data() + command.args_begin, stream_, i > begin);
   }
+}
+
+// What no graph has begun.
+void Queue::launch_rest() {
+  const size_t count = commands_.list.size();
+  launch(commands_, begin_of_part(begun_parts_, count), count);
+}
+
+// A part has been collected, and all before it have begun. An equal part of any earlier pass will do.
+void Queue::begin_part() {
+  const size_t count = commands_.list.size();
+  for (Graph& graph : graphs_) {
+    if (!graph.commands.begins_like(commands_, count)) continue;
+    select(device_);
+    launch_graph(graph.parts.at(begun_parts_), stream_);
+    ++begun_parts_;
+    return;
+  }
+}
+
+// Launches the parts of a pass that have not begun.
+void Queue::finish(Graph& graph) {
+  graph.used = passes_;
+  select(device_);
+  for (size_t part = begun_parts_; part < graph.parts.size(); ++part) launch_graph(graph.parts[part], stream_);
+  ++graph_launches_;
 }
 
 void Queue::repeat_or_launch() {
   ++passes_;
   const auto known =
       std::find_if(graphs_.begin(), graphs_.end(), [this](const Graph& graph) { return graph.commands == commands_; });
-  if (known != graphs_.end()) {
-    known->used = passes_;
-    select(device_);
-    launch_graph(known->handle, stream_);
-    ++graph_launches_;
-    return;
-  }
+  if (known != graphs_.end()) return finish(*known);
   if (!(last_ == commands_)) {
-    launch_all(commands_);
+    launch_rest();
     std::swap(last_, commands_);
     return;
   }
-  const GraphHandle graph = capture(commands_);
+  Graph graph{commands_, {}, passes_};
+  const size_t count = commands_.list.size();
+  for (size_t part = 0; part == 0 || begin_of_part(part, count) < count; ++part) {
+    graph.parts.push_back(capture(commands_, begin_of_part(part, count), begin_of_part(part + 1, count)));
+  }
   if (graphs_.size() == kMaxGraphs) {
     const auto oldest = std::min_element(graphs_.begin(), graphs_.end(),
                                          [](const Graph& a, const Graph& b) { return a.used < b.used; });
     wait();
-    destroy_graph(oldest->handle);
+    destroy(*oldest);
     graphs_.erase(oldest);
   }
-  graphs_.push_back({commands_, graph, passes_});
-  launch_graph(graph, stream_);
-  ++graph_launches_;
+  graphs_.push_back(std::move(graph));
+  finish(graphs_.back());
 }
 
-GraphHandle Queue::capture(const Commands& commands) {
+void Queue::destroy(const Graph& graph) {
+  for (const GraphHandle part : graph.parts) destroy_graph(part);
+}
+
+GraphHandle Queue::capture(const Commands& commands, size_t begin, size_t end) {
   select(device_);
   begin_capture(stream_);
   try {
-    launch_all(commands);
+    launch(commands, begin, end);
   } catch (...) {
     abandon_capture(stream_);
     throw;
@@ -170,6 +212,7 @@ GraphHandle Queue::capture(const Commands& commands) {
 
 void Queue::forget() {
   commands_.clear();
+  begun_parts_ = 0;
   in_pass_ = false;
   repeatable_ = false;
   first_of_pass_ = true;

@@ -1,9 +1,10 @@
-// Kernels in the order of the calls. The commands of a pass that comes again and again, as each token's does, become a
-// CUDA graph, which is launched as a whole.
+// Kernels in the order of the calls. The commands of a pass that comes again and again, as each token's does, become
+// CUDA graphs, a few for the parts of the pass: while the device is at the first ones the host collects the others.
 //
 // Belongs to one thread. No CUDA header, so that host code compiles everywhere.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -54,10 +55,10 @@ class Queue {
   // each of them (kernel.h).
   [[nodiscard]] Turn take_turn(int64_t blocks);
 
-  // Outside of a pass commands run at once. A `repeatable` pass is collected whole; if it consists of the same commands
-  // with the same arguments as an earlier one, the graph made of that one is launched. Nothing but this object may use
-  // the tensors of a pass before end_pass() or flush(). A pass that is given up half-way ends by abandon_pass() or when
-  // the next one begins: what it collected is forgotten.
+  // Outside of a pass commands run at once. A `repeatable` pass is collected; if it consists of the same commands with
+  // the same arguments as an earlier one, the graphs made of that one are launched, each as soon as its part has been
+  // collected. Nothing but this object may use the tensors of a pass before end_pass() or flush(). A pass that is given
+  // up half-way ends by abandon_pass() or when the next one begins: what was not launched is forgotten.
   void begin_pass(bool repeatable);
   void end_pass();
   void abandon_pass();
@@ -67,12 +68,15 @@ class Queue {
   // Returns when all has been computed.
   void wait();
 
-  // Launches of graphs so far, for tests.
+  // Passes so far that ended as graphs, for tests.
   [[nodiscard]] int64_t graph_launches() const { return graph_launches_; }
 
   // A pass of repeated form is captured when it comes the second time in a row: the first may prepare what a capture
-  // must not. At most so many graphs are kept.
+  // must not. The graphs of so many passes are kept at most.
   static constexpr size_t kMaxGraphs = 16;
+  // Commands after which a part of a pass ends; the last one has the rest. The device starts when a layer or so has
+  // been collected, and the first two parts last as long as the others take to be collected and launched.
+  static constexpr std::array<size_t, 2> kPartEnds = {8, 32};
 
  private:
   static constexpr size_t kMaxArgBytes = 4000;  // of a kernel's parameters, which may be 4096
@@ -87,15 +91,19 @@ class Queue {
   struct Commands {
     std::vector<Command> list;
     std::vector<std::byte> args;
+    // Whether this one begins with the first `count` commands of `other`, which has as many.
+    [[nodiscard]] bool begins_like(const Commands& other, size_t count) const;
     void clear() {
       list.clear();
       args.clear();
     }
-    [[nodiscard]] bool operator==(const Commands& other) const;
+    [[nodiscard]] bool operator==(const Commands& other) const {
+      return list.size() == other.list.size() && begins_like(other, list.size());
+    }
   };
   struct Graph {
     Commands commands;
-    GraphHandle handle = nullptr;
+    std::vector<GraphHandle> parts;
     uint64_t used = 0;
   };
   struct MappedMatrix {
@@ -109,9 +117,14 @@ class Queue {
   };
 
   void append(Invoke invoke, const Grid& grid, const void* args, size_t bytes);
-  void launch_all(const Commands& commands);
+  // Commands [begin, end).
+  void launch(const Commands& commands, size_t begin, size_t end);
+  void launch_rest();
+  void begin_part();
   void repeat_or_launch();
-  [[nodiscard]] GraphHandle capture(const Commands& commands);
+  void finish(Graph& graph);
+  [[nodiscard]] GraphHandle capture(const Commands& commands, size_t begin, size_t end);
+  void destroy(const Graph& graph);
   void forget();
   void forget_staged();
   void forget_turns();
@@ -124,7 +137,8 @@ class Queue {
   bool repeatable_ = false;
   bool first_of_pass_ = true;  // the next launch must not begin early
   Commands commands_;
-  Commands last_;  // the last repeatable pass that was not a graph
+  size_t begun_parts_ = 0;  // of the pass, as graphs
+  Commands last_;           // the last repeatable pass that was not a graph
   std::vector<Graph> graphs_;
   uint64_t passes_ = 0;
   int64_t graph_launches_ = 0;

@@ -74,6 +74,66 @@ TEST_F(QueueTest, ManyFormsOfPassesKeepTheirOwnResults) {
   }
 }
 
+// A pass that is launched in parts, each as soon as it has been collected.
+class LongPass : public QueueTest {
+ protected:
+  static constexpr size_t kFirstPart = cuda::Queue::kPartEnds.front();
+  static constexpr size_t kCommands = cuda::Queue::kPartEnds.back() + 5;
+
+  // Adds one to the first total by each of `commands` kernels, from number `other` on to the second.
+  void add_ones(size_t commands, size_t other = kCommands) {
+    const int32_t* const one = queue_.stage(std::array{1});
+    for (size_t i = 1; i < commands; ++i) add_staged(queue_, {one, totals_.data() + (i < other ? 0 : 1), 1, 1});
+  }
+  void pass_of_ones(size_t commands, size_t other = kCommands) {
+    queue_.begin_pass(true);
+    add_ones(commands, other);
+    queue_.end_pass();
+  }
+};
+
+TEST_F(LongPass, RunsEachCommandOnceWhateverItsLength) {
+  for (const size_t commands : {kFirstPart - 1, kFirstPart, kFirstPart + 1, kCommands - 5, kCommands}) {
+    for (int i = 0; i < 4; ++i) {
+      pass_of_ones(commands);
+      EXPECT_EQ(take(), (Totals{static_cast<float>(commands - 1)})) << commands << " commands, pass " << i;
+    }
+  }
+  EXPECT_EQ(queue_.graph_launches(), 5 * 3);
+}
+
+TEST_F(LongPass, BeginsWithThePartsOfAnother) {
+  for (int i = 0; i < 2; ++i) pass_of_ones(kCommands);
+  take();
+  for (const size_t other : {kFirstPart - 1, kFirstPart, kFirstPart + 1, kCommands - 1}) {
+    for (int i = 0; i < 4; ++i) {
+      pass_of_ones(kCommands, other);
+      EXPECT_EQ(take(), (Totals{static_cast<float>(other - 1), static_cast<float>(kCommands - other)})) << other;
+    }
+  }
+}
+
+TEST_F(LongPass, GivenUpItLeavesWhatItHasLaunched) {
+  for (int i = 0; i < 2; ++i) pass_of_ones(kCommands);
+  take();
+  queue_.begin_pass(true);
+  add_ones(kFirstPart + 1);
+  queue_.abandon_pass();
+  EXPECT_EQ(take(), (Totals{static_cast<float>(kFirstPart - 1)}));
+  pass_of_ones(kCommands);
+  EXPECT_EQ(take(), (Totals{static_cast<float>(kCommands - 1)}));
+}
+
+TEST_F(LongPass, FlushedItRunsTheRest) {
+  for (int i = 0; i < 2; ++i) pass_of_ones(kCommands);
+  take();
+  queue_.begin_pass(true);
+  add_ones(kFirstPart + 3);
+  queue_.flush();
+  EXPECT_EQ(take(), (Totals{static_cast<float>(kFirstPart + 2)}));
+  queue_.end_pass();
+}
+
 TEST_F(QueueTest, AFlushedPassRunsAtOnceAndIsNoGraph) {
   for (int i = 0; i < 4; ++i) {
     queue_.begin_pass(true);
@@ -116,6 +176,27 @@ TEST_F(QueueTest, OutsideOfPassesValuesAreStagedEachTime) {
     collect({i, i, i});
     EXPECT_EQ(take(), (Totals{static_cast<float>(2 * i), static_cast<float>(i), static_cast<float>(i)}));
   }
+}
+
+TEST_F(QueueTest, KernelsOfAPassTakeTurns) {
+  for (const bool repeatable : {false, true}) {
+    for (int i = 0; i < 4; ++i) {
+      std::array<int32_t, 4> counts{};
+      queue_.begin_pass(repeatable);
+      for (const unsigned blocks : {3U, 4U, 2U, 4U}) take_turn(queue_, blocks, counts.data(), true);
+      queue_.end_pass();
+      queue_.wait();
+      EXPECT_EQ(counts, (std::array{123, 123, 13, 13})) << i;
+    }
+  }
+}
+
+TEST_F(QueueTest, ATurnThatNeverComesIsAFault) {
+  std::array<int32_t, 1> counts{};
+  queue_.begin_pass(false);
+  take_turn(queue_, 1, counts.data(), true);
+  take_turn(queue_, 1, counts.data(), false);
+  EXPECT_THROW(take_turn(queue_, 1, counts.data(), true), Fault);
 }
 
 // Four kernels, each adding one to what the one before has left.

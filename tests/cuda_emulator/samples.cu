@@ -5,6 +5,12 @@
 namespace xlstm::cuda::samples {
 namespace {
 
+struct TakeTurn {
+  Turn turn;
+  int32_t* counts;
+  int64_t passes;
+};
+
 constexpr unsigned kAllLanes = 0xffffffff;
 constexpr unsigned kSumThreads = 128;
 constexpr unsigned kSumValues = 2 * kSumThreads;
@@ -156,6 +162,16 @@ __global__ void add_one_to_each(AddOne args) {
   if (i < args.count) args.out[i] = value + 1;
 }
 
+__global__ void count_turns(TakeTurn args) {
+  start_next();
+  const auto block = static_cast<int>(blockIdx.x);
+  wait_for_turn(args.turn, block);
+  wait_for_previous();
+  if (threadIdx.x != 0) return;
+  args.counts[block] = 10 * args.counts[block] + args.turn.number;
+  if (args.passes != 0) pass_turn(args.turn, block);
+}
+
 __global__ void diverge_if(Diverge args) {
   wait_for_previous();
   if (*args.flag != 0 && threadIdx.x == 3) return;
@@ -196,6 +212,10 @@ void add_one(Queue& queue, const AddOne& args) {
   constexpr unsigned kThreads = 32;
   const auto blocks = static_cast<unsigned>((args.count + kThreads - 1) / kThreads);
   run<add_one_to_each>(queue, {.x = blocks, .threads = kThreads}, args);
+}
+
+void take_turn(Queue& queue, unsigned blocks, int32_t* counts, bool passes) {
+  run<count_turns>(queue, {.x = blocks}, TakeTurn{queue.take_turn(blocks), counts, passes ? 1 : 0});
 }
 
 void diverge(Queue& queue, const Diverge& args) {
