@@ -31,8 +31,6 @@ bool Queue::Commands::begins_like(const Commands& other, size_t count) const {
 Queue::Queue(int device) : device_(device), processors_(device_properties(device).processors) {
   select(device_);
   stream_ = make_stream();
-  staged_host_ = static_cast<int32_t*>(allocate_pinned(kStagedValues * sizeof(int32_t)));
-  staged_device_ = static_cast<int32_t*>(allocate_on_device(kStagedValues * sizeof(int32_t)));
   turn_.numbers = static_cast<int32_t*>(allocate_on_device(static_cast<size_t>(processors_) * sizeof(int32_t)));
 }
 
@@ -42,8 +40,10 @@ Queue::~Queue() {
     for (const MappedMatrix& mapped : begun_there) free_tensor_map(mapped.map);
   }
   if (turn_.numbers != nullptr) free_on_device(turn_.numbers);
-  if (staged_device_ != nullptr) free_on_device(staged_device_);
-  if (staged_host_ != nullptr) free_pinned(staged_host_);
+  for (const StageBuffer& buffer : stage_buffers_) {
+    free_on_device(buffer.device);
+    free_pinned(buffer.host);
+  }
   if (stream_ != nullptr) destroy_stream(stream_);
 }
 
@@ -83,17 +83,35 @@ Turn Queue::take_turn(int64_t blocks) {
 const int32_t* Queue::stage(std::span<const int32_t> values) {
   if (!in_pass_) forget_staged();
   const auto same = [&](const Staged& staged) {
-    return staged.count == values.size() && std::equal(values.begin(), values.end(), staged_host_ + staged.begin);
+    return staged.count == values.size() && std::equal(values.begin(), values.end(), staged.host);
   };
   const auto found = std::find_if(staged_.begin(), staged_.end(), same);
-  if (found != staged_.end()) return staged_device_ + found->begin;
-  XLSTM_ASSERT(values.size() <= kStagedValues - staged_values_);
-  const Staged added{staged_values_, values.size()};
-  std::copy(values.begin(), values.end(), staged_host_ + added.begin);
-  staged_values_ += values.size();
+  if (found != staged_.end()) return found->device;
+  StageBuffer& buffer = stage_buffer_for(values.size());
+  const Staged added{buffer.host + buffer.used, buffer.device + buffer.used, values.size()};
+  std::copy(values.begin(), values.end(), buffer.host + buffer.used);
+  copy_staged(*this, added.host, buffer.device + buffer.used, added.count);
+  buffer.used += values.size();
   staged_.push_back(added);
-  copy_staged(*this, staged_host_ + added.begin, staged_device_ + added.begin, added.count);
-  return staged_device_ + added.begin;
+  return added.device;
+}
+
+// One with room for so many values more.
+Queue::StageBuffer& Queue::stage_buffer_for(size_t count) {
+  const auto fits = [&](const StageBuffer& buffer) { return count <= buffer.count - buffer.used; };
+  const auto found = std::find_if(stage_buffers_.begin(), stage_buffers_.end(), fits);
+  if (found != stage_buffers_.end()) return *found;
+  select(device_);
+  StageBuffer added;
+  added.count = std::max(count, kStagedValues);
+  added.host = static_cast<int32_t*>(allocate_pinned(added.count * sizeof(int32_t)));
+  try {
+    added.device = static_cast<int32_t*>(allocate_on_device(added.count * sizeof(int32_t)));
+  } catch (...) {
+    free_pinned(added.host);
+    throw;
+  }
+  return stage_buffers_.emplace_back(added);
 }
 
 void Queue::begin_pass(bool repeatable) {
@@ -124,9 +142,9 @@ void Queue::flush() {
 }
 
 void Queue::forget_staged() {
-  if (staged_values_ > 0) wait();  // the device may still read what is overwritten next
+  if (!staged_.empty()) wait();  // the device may still read what is overwritten next
   staged_.clear();
-  staged_values_ = 0;
+  for (StageBuffer& buffer : stage_buffers_) buffer.used = 0;
 }
 
 void Queue::wait() {

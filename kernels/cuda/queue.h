@@ -79,8 +79,8 @@ class Queue {
   static constexpr std::array<size_t, 2> kPartEnds = {8, 32};
 
  private:
-  static constexpr size_t kMaxArgBytes = 4000;  // of a kernel's parameters, which may be 4096
-  static constexpr size_t kStagedValues = size_t{1} << 20;
+  static constexpr size_t kMaxArgBytes = 4000;              // of a kernel's parameters, which may be 4096
+  static constexpr size_t kStagedValues = size_t{1} << 20;  // of a buffer, at least
 
   struct Command {
     Invoke invoke = nullptr;
@@ -111,8 +111,16 @@ class Queue {
     int64_t count;
     const TensorMap* map;
   };
+  // Where values of a pass are staged. Never moved while the pass lasts: kernels have been told where they are.
+  struct StageBuffer {
+    int32_t* host = nullptr;    // pinned
+    int32_t* device = nullptr;  // where kernels find them
+    size_t count = 0;
+    size_t used = 0;
+  };
   struct Staged {
-    size_t begin = 0;
+    const int32_t* host = nullptr;
+    const int32_t* device = nullptr;
     size_t count = 0;
   };
 
@@ -126,6 +134,7 @@ class Queue {
   [[nodiscard]] GraphHandle capture(const Commands& commands, size_t begin, size_t end);
   void destroy(const Graph& graph);
   void forget();
+  [[nodiscard]] StageBuffer& stage_buffer_for(size_t count);
   void forget_staged();
   void forget_turns();
 
@@ -142,9 +151,7 @@ class Queue {
   std::vector<Graph> graphs_;
   uint64_t passes_ = 0;
   int64_t graph_launches_ = 0;
-  int32_t* staged_host_ = nullptr;    // pinned
-  int32_t* staged_device_ = nullptr;  // where kernels find them
-  size_t staged_values_ = 0;
+  std::vector<StageBuffer> stage_buffers_;
   std::vector<Staged> staged_;
   Turn turn_{};  // the next one
 };

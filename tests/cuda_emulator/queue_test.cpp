@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <stdexcept>
 #include <vector>
@@ -237,6 +238,23 @@ TEST_F(QueueTest, AFaultInAGraphLeavesNothingBehind) {
   pass_with(0);
   EXPECT_EQ(values, (std::array{4.0F, 4.0F, 4.0F}));
   EXPECT_EQ(queue_.graph_launches(), 2) << "the one that failed is not counted";
+}
+
+TEST_F(QueueTest, APassStagesAnyNumberOfValues) {
+  const std::vector<int32_t> many(900'000, 1);
+  std::vector<int32_t> more(1'300'000, 2);
+  for (int i = 0; i < 2; ++i) {
+    more.back() = i;
+    queue_.begin_pass(false);
+    const int32_t* const first = queue_.stage(many);
+    const int32_t* const second = queue_.stage(more);
+    const int32_t* const third = queue_.stage(Values{1, 2, 3});
+    queue_.wait();
+    EXPECT_TRUE(std::equal(many.begin(), many.end(), first));
+    EXPECT_TRUE(std::equal(more.begin(), more.end(), second));
+    EXPECT_EQ(third[2], 3);
+    queue_.end_pass();
+  }
 }
 
 TEST_F(QueueTest, EqualValuesOfAPassAreStagedOnce) {
