@@ -9,10 +9,10 @@
 #   ./scripts/check_cuda.sh --run --packed FILE.tar.xz      the same with packed programs, in a checkout of their version,
 #                                                 with the libtorch of XLSTM_LIBTORCH or of python3's torch
 # With --run also, after the tests or, with --no-tests, instead of them:
-#   --sanitize    the tests that --filter PATTERN chooses (GoogleTest's, all by default) and a short generation under
-#                 compute-sanitizer's memcheck and racecheck
+#   --sanitize    the kernels' tests and a short generation under compute-sanitizer's memcheck and racecheck
 #   --bench       speed of the 7B shape: decoding of 1 to 256 sequences in bfloat16, int8 and int4 with the state in
 #                 float32 and bfloat16, prompts of 2k to 64k tokens, each with its share of the GPU's limits
+# --filter PATTERN chooses among the kernels' tests (GoogleTest's, all by default).
 # Each part prints PASSED, SKIPPED or FAILED and its seconds; what follows a failure runs all the same.
 # The table is on stdout; logs are in build/cuda/logs.
 set -euo pipefail
@@ -27,7 +27,7 @@ BIN=$HERE/bin
 LOGS=$HERE/logs
 PROGRAMS="xlstm_generate test_kernels_cuda_gpu test_cuda_cli_gpu"
 PART_SECONDS=400
-SHARDS=4  # of the tests under each tool, side by side
+SHARDS=8  # of the kernels' tests, side by side
 
 pack=""
 packed=""
@@ -84,44 +84,60 @@ part() {
   fi
 }
 
+# in_shards WHAT LOG COMMAND…: the kernels' tests that --filter chooses, in shards side by side, each by COMMAND and the
+# test program. The processor computes what the results are compared with: all shards together have its threads once.
+in_shards() {
+  local what=$1 log=$2 start=$SECONDS threads shard passed pids=() bad=""
+  shift 2
+  threads=$(($(nproc) / SHARDS))
+  for ((shard = 0; shard < SHARDS; ++shard)); do
+    OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) GTEST_TOTAL_SHARDS=$SHARDS GTEST_SHARD_INDEX=$shard \
+      "$@" "$BIN/test_kernels_cuda_gpu" --gtest_brief=1 "--gtest_filter=$filter" >"$LOGS/$log.$shard.log" 2>&1 &
+    pids+=($!)
+  done
+  for ((shard = 0; shard < SHARDS; ++shard)); do
+    wait "${pids[shard]}" || bad+=" $log.$shard.log"
+  done
+  passed=$(cat "$LOGS/$log".*.log | sed -n 's/^\[  PASSED  \] \([0-9]*\) tests\?\./\1/p' | awk '{ n += $1 } END { print n + 0 }')
+  if ((passed == 0)); then bad+=" no test ran"; fi
+  if [[ -n $bad ]]; then
+    grep -h -E 'FAILED|Failure' "$LOGS/$log".*.log | head -n 12 >&2 || true
+    row "$what" "FAILED: see $LOGS:$bad" $((SECONDS - start))
+  else
+    row "$what" "PASSED: $passed tests" $((SECONDS - start))
+  fi
+}
+
 run_tests() {
   part "the program finds the GPU" info.log "$BIN/xlstm_generate" info --device cuda
   grep -E '^  cuda:' "$LOGS/info.log" | tee -a "$LOGS/table.txt" || true
-  part "tests of the kernels" kernels.log "$BIN/test_kernels_cuda_gpu" --gtest_brief=1
+  in_shards "tests of the kernels $filter" kernels timeout "$PART_SECONDS"
   part "selftest --device cuda, with the bundled model" selftest.log "$BIN/xlstm_generate" selftest --device cuda
   grep '^speed ' "$LOGS/selftest.log" | tee -a "$LOGS/table.txt" || true
   part "tests of the program, goldens of the bundled model" program.log "$BIN/test_cuda_cli_gpu" --gtest_brief=1
 }
 
-# under TOOL LOG COMMAND…: 0 if the tool reports nothing and the program succeeds.
+# under TOOL COMMAND…: 0 if the tool reports nothing and the program succeeds.
 under() {
-  local tool=$1 log=$LOGS/$2
-  shift 2
-  timeout "$PART_SECONDS" compute-sanitizer --tool "$tool" --error-exitcode 86 "$@" >"$log" 2>&1 || return 1
-  found_nothing "$log"
+  local tool=$1 log
+  shift
+  log=$(mktemp "$LOGS/under.XXXXXX")
+  local status=0
+  timeout "$PART_SECONDS" compute-sanitizer --tool "$tool" --error-exitcode 86 "$@" >"$log" 2>&1 || status=$?
+  cat "$log"
+  if ! found_nothing "$log"; then status=1; fi
+  rm -f "$log"
+  return "$status"
 }
 
-# sanitized TOOL: the tests in shards side by side, then a generation.
 sanitized() {
-  local tool=$1 start=$SECONDS shard pids=() bad=""
-  for ((shard = 0; shard < SHARDS; ++shard)); do
-    GTEST_TOTAL_SHARDS=$SHARDS GTEST_SHARD_INDEX=$shard under "$tool" "tests.$tool.$shard.log" \
-      "$BIN/test_kernels_cuda_gpu" --gtest_brief=1 "--gtest_filter=$filter" &
-    pids+=($!)
-  done
-  for ((shard = 0; shard < SHARDS; ++shard)); do
-    wait "${pids[shard]}" || bad+=" tests.$tool.$shard.log"
-  done
-  if ! grep -q '^\[  PASSED  \] [1-9]' "$LOGS/tests.$tool".*.log; then bad+=" no test ran"; fi
-  row "$tool of the kernels' tests $filter" "$(verdict "$bad")" $((SECONDS - start))
+  local tool=$1 start result=PASSED
+  in_shards "$tool of the kernels' tests $filter" "tests.$tool" under "$tool"
   start=$SECONDS
-  bad=""
-  under "$tool" "generate.$tool.log" "$BIN/xlstm_generate" --device cuda --temp 0 -n 3 \
-    -p "Once upon a time there was a fox" || bad=" generate.$tool.log"
-  row "$tool of a generation with the bundled model" "$(verdict "$bad")" $((SECONDS - start))
+  under "$tool" "$BIN/xlstm_generate" --device cuda --temp 0 -n 3 -p "Once upon a time there was a fox" \
+    >"$LOGS/generate.$tool.log" || result="FAILED: see $LOGS/generate.$tool.log"
+  row "$tool of a generation with the bundled model" "$result" $((SECONDS - start))
 }
-
-verdict() { if [[ -n $1 ]]; then echo "FAILED: see $LOGS:$1"; else echo PASSED; fi; }
 
 run_sanitizer() {
   local what="compute-sanitizer" log=$LOGS/sanitizer.log
