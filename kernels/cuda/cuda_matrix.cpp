@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 
@@ -59,7 +60,7 @@ at::Tensor filled_up(const at::Tensor& rows, int64_t columns) {
     const at::Tensor whole = rows.contiguous();
     return reinterpret_cast<uintptr_t>(whole.const_data_ptr()) % kLoadBytes == 0 ? whole : whole.clone();
   }
-  const at::Tensor filled = at::zeros({rows.size(0), columns}, rows.options());
+  at::Tensor filled = at::zeros({rows.size(0), columns}, rows.options());
   filled.narrow(1, 0, rows.size(1)).copy_(rows);
   return filled;
 }
@@ -80,6 +81,18 @@ at::Tensor reordered(const at::Tensor& codes, WeightFormat format) {
   return at::stack({even, odd}, 2).view(codes.sizes());
 }
 
+// reordered(), on `device`, some rows at a time: a whole matrix is there once.
+at::Tensor reordered_on(at::Device device, const at::Tensor& codes, WeightFormat format) {
+  constexpr int64_t kSliceBytes = int64_t{16} << 20;
+  const at::Tensor result = at::empty(codes.sizes(), codes.options().device(device));
+  const int64_t step = std::max<int64_t>(1, kSliceBytes / std::max<int64_t>(1, codes.size(1)));
+  for (int64_t first = 0; first < codes.size(0); first += step) {
+    const int64_t rows = std::min(step, codes.size(0) - first);
+    result.narrow(0, first, rows).copy_(reordered(codes.narrow(0, first, rows).to(device), format));
+  }
+  return result;
+}
+
 // Scales or zeros, [out, groups], as they stand in Matrix.
 at::Tensor in_tiles(const at::Tensor& per_row) {
   const int64_t out = per_row.size(0);
@@ -97,8 +110,8 @@ Linear pack_linear(Linear canonical, RowOrder order, at::Device device) {
   XLSTM_ASSERT(order == RowOrder::kPlain || canonical.out % 2 == 0);
   int64_t columns = bytes_of_columns(canonical.format, padded_columns(canonical.in));
   if (is_quantized(canonical.format)) columns = blocks_of(columns, kLineBytes) * kLineBytes;
-  canonical.weight = arranged(canonical.weight, columns, order).to(device);
-  if (is_quantized(canonical.format)) canonical.weight = reordered(canonical.weight, canonical.format);
+  const at::Tensor rows = arranged(canonical.weight, columns, order);
+  canonical.weight = is_quantized(canonical.format) ? reordered_on(device, rows, canonical.format) : rows.to(device);
   for (at::Tensor* const tensor : {&canonical.scale, &canonical.zero}) {
     if (tensor->defined()) *tensor = in_tiles(arranged(*tensor, tensor->size(1), order).to(device));
   }

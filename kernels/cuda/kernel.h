@@ -154,7 +154,8 @@ __device__ inline void prefetch_line(const void* global) {
 
 // Kernels of a pass that stream what no other writes have turns (Queue::take_turn): a block begins when that of the
 // kernel before has asked for all that it reads. Otherwise the two would share the memory's speed, and where the first
-// one's results are waited for nothing would be left to read. By a warp; another's writes need not have come.
+// one's results are waited for nothing would be left to read. By a warp. No more than a hint: what was written before
+// the turn need not have come, and a greater number that an earlier pass has left lets a block begin at once.
 __device__ inline void wait_for_turn(const Turn& turn, int block) {
   if (block >= turn.blocks_before) return;
   const volatile int32_t* const number = turn.numbers + block;
@@ -226,7 +227,7 @@ __device__ inline int place_in_box(int row, int byte) {
 // next. If one had two and another none, the kernel would end late.
 constexpr int64_t kTwoBlocksBytes = 77 * 1024;
 
-// Behind wait_for_turn(), by one thread, which has asked for all.
+// By one thread, when all has been asked for; behind wait_for_previous(), so that in a pass a number only grows.
 __device__ inline void pass_turn(const Turn& turn, int block) {
   *static_cast<volatile int32_t*>(turn.numbers + block) = turn.number + 1;
 }

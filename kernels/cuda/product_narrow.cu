@@ -1,9 +1,9 @@
-// Products of up to eight rows of x, which wait for memory alone.
+// Products of up to eight rows of x, which should wait for memory alone.
 //
 // One block on a processor takes one tile of 16 W rows after the other; x stands in its shared memory. One warp has the
 // copy engine bring the weights into a ring of slots, running ahead over the ends of tiles; others multiply, a line of
 // a slot each, and leave a tile's sums to the last warp, which adds them up and stores the results. Copies begin before
-// wait_for_previous(), while the kernel before computes: two blocks fit into a processor unless x is large.
+// wait_for_previous(), when it is the kernel's turn: two blocks fit into a processor unless x is large.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -19,15 +19,15 @@ constexpr int kStoreWarp = kCopyWarp + 1;
 constexpr int kThreads = (kStoreWarp + 1) * kLanes;
 constexpr int kTileSums = kTileOuts * kTileRows;
 // Of a warp's sums: while those of one tile are added up, it multiplies the next.
-constexpr int kTurns = 2;
-constexpr int kSumBytes = kTurns * kProductWarps * kTileSums * static_cast<int>(sizeof(float));
+constexpr int kPlaces = 2;
+constexpr int kSumBytes = kPlaces * kProductWarps * kTileSums * static_cast<int>(sizeof(float));
 // Keeps rows of x apart in the banks.
 constexpr int kInputPadBytes = 64;
 
 constexpr int kLeastOfHalf = 8;
 constexpr int kLeastSlots = 4;
 constexpr int kManySlots = 20;
-constexpr int kBarriers = 2 * kManySlots + 2 * kTurns + 1;
+constexpr int kBarriers = 2 * kManySlots + 2 * kPlaces + 1;
 constexpr int kBarrierBytes = (kBarriers * static_cast<int>(sizeof(SharedBarrier)) + 15) / 16 * 16;
 constexpr int kPartialBytes = kFusedNormRows * kProductWarps * static_cast<int>(sizeof(float));
 // Two blocks, with the 1 KB that CUDA takes for each, fill a processor's 228 KB.
@@ -43,15 +43,15 @@ struct NarrowArgs {
   int32_t input_bytes;  // of x in shared memory
 };
 
-// The sums of tiles on their way from the warps that multiply to the one that stores. Each warp has room for kTurns
+// The sums of tiles on their way from the warps that multiply to the one that stores. Each warp has room for kPlaces
 // tiles, which it takes in turn.
 struct Sums {
-  float* values;         // [kTurns, kProductWarps, kTileSums]
-  SharedBarrier* full;   // [kTurns]
+  float* values;         // [kPlaces, kProductWarps, kTileSums]
+  SharedBarrier* full;   // [kPlaces]
   SharedBarrier* empty;  // the same
 
-  [[nodiscard]] __device__ inline float* of(int turn, int warp) const {
-    return values + (turn * kProductWarps + warp) * kTileSums;
+  [[nodiscard]] __device__ inline float* of(int place, int warp) const {
+    return values + (place * kProductWarps + warp) * kTileSums;
   }
 };
 
@@ -75,8 +75,8 @@ __device__ inline Shared divide(uint8_t* memory, const NarrowArgs& args) {
   uint8_t* const sums = groups + args.slots * BoxGroups<F>::kBytes;
   uint8_t* const rows = sums + kSumBytes;
   return {{slots, groups, barriers, barriers + kManySlots, args.slots},
-          {reinterpret_cast<float*>(sums), of_sums, of_sums + kTurns},
-          of_sums + 2 * kTurns,
+          {reinterpret_cast<float*>(sums), of_sums, of_sums + kPlaces},
+          of_sums + 2 * kPlaces,
           partial,
           reinterpret_cast<__nv_bfloat16*>(rows),
           reinterpret_cast<float*>(rows + args.input_bytes)};
@@ -96,8 +96,8 @@ __device__ inline void multiply_tiles(const ProductArgs& args, const Shared& sha
   const Ring& ring = shared.ring;
   const uint8_t* const mine = ring.slots + line * kBoxLineBytes;
   Cursor read{warp / kBoxLines};
-  Cursor turn{0};
-  bool first_turns = true;
+  Cursor place{0};
+  bool first_places = true;
   for (int tile = block; tile < tiles; tile += blocks) {
     float sums[4] = {};
     while (at.tile == tile) {
@@ -114,12 +114,12 @@ __device__ inline void multiply_tiles(const ProductArgs& args, const Shared& sha
       if (lane == 0) arrive(ring.empty + read.slot);
       read.advance(kTeams, ring.count);
     }
-    if (!first_turns) wait_at(shared.sums.empty + turn.slot, turn.parity ^ 1);
-    Way::put(sums, shared.sums.of(turn.slot, warp));
+    if (!first_places) wait_at(shared.sums.empty + place.slot, place.parity ^ 1);
+    Way::put(sums, shared.sums.of(place.slot, warp));
     __syncwarp();
-    if (lane == 0) arrive(shared.sums.full + turn.slot);
-    turn.advance(1, kTurns);
-    if (turn.slot == 0) first_turns = false;
+    if (lane == 0) arrive(shared.sums.full + place.slot);
+    place.advance(1, kPlaces);
+    if (place.slot == 0) first_places = false;
   }
 }
 
@@ -165,14 +165,14 @@ template <class F>
 __device__ inline void finish_tiles(const ProductArgs& args, const Sums& sums, int block, int blocks) {
   wait_for_previous();
   const int tiles = tiles_of(args);
-  Cursor turn{0};
+  Cursor place{0};
   for (int tile = block; tile < tiles; tile += blocks) {
     const uint32_t scales = scales_of_sums<F>(args, tile);
-    wait_at(sums.full + turn.slot, turn.parity);
-    finish_tile(args, tile, scales, sums.of(turn.slot, 0));
+    wait_at(sums.full + place.slot, place.parity);
+    finish_tile(args, tile, scales, sums.of(place.slot, 0));
     __syncwarp();
-    if (lane_of_warp() == 0) arrive(sums.empty + turn.slot);
-    turn.advance(1, kTurns);
+    if (lane_of_warp() == 0) arrive(sums.empty + place.slot);
+    place.advance(1, kPlaces);
   }
 }
 
@@ -231,7 +231,7 @@ __device__ inline void init_barriers(const Shared& shared) {
     init_barrier(shared.ring.full + thread, 1);
     init_barrier(shared.ring.empty + thread, kBoxLines);
   }
-  if (thread < kTurns) {
+  if (thread < kPlaces) {
     init_barrier(shared.sums.full + thread, kProductWarps);
     init_barrier(shared.sums.empty + thread, 1);
   }
@@ -333,8 +333,14 @@ int bits_of(WeightFormat format) {
   }
 }
 
+// Whether rows have one scale each, and no zeros.
+bool has_row_scales(WeightFormat format, const ProductArgs& args) {
+  return format == WeightFormat::kInt8 && args.groups == 1;
+}
+
 // Of a slot's scales and zeros.
-int group_bytes(WeightFormat format) {
+int group_bytes(WeightFormat format, const ProductArgs& args) {
+  if (has_row_scales(format, args)) return BoxGroups<Int8RowWeights>::kBytes;
   switch (format) {
     case WeightFormat::kInt8: return BoxGroups<Int8Weights>::kBytes;
     case WeightFormat::kInt4: return BoxGroups<Int4Weights>::kBytes;
@@ -368,7 +374,7 @@ Plan plan_for(WeightFormat format, const ProductArgs& args) {
   if (has_block_sums(format, args)) {
     others += columns_in_lines(format, args) / kBlockColumns * static_cast<int64_t>(sizeof(float));
   }
-  const int64_t slot_bytes = kBoxBytes + group_bytes(format);
+  const int64_t slot_bytes = kBoxBytes + group_bytes(format, args);
   for (const auto& [room, least] :
        {std::pair(kHalfSharedBytes, kLeastOfHalf), std::pair(kMaxSharedBytes, kLeastSlots)}) {
     const int64_t fitting = (room - others) / slot_bytes / kTeams * kTeams;
@@ -392,7 +398,8 @@ void append(Queue& queue, NarrowArgs args, const Plan& plan) {
                            args);
 }
 
-// Blocks of columns that share a scale wherever they begin at a multiple of their number; four at most.
+// Blocks of columns that share a scale wherever they begin at a multiple of their number; four at most. A group's
+// blocks from its step, which gives them exactly up to 2¹⁵.
 int span_of(const ProductArgs& args) {
   const uint32_t group = (kGroupOne + args.group_step / 2) / args.group_step;
   if (args.groups == 1 || group % 4 == 0) return 4;
@@ -423,7 +430,7 @@ void append(Queue& queue, WeightFormat format, NarrowArgs args) {
     case WeightFormat::kBfloat16: return append<OfRows<Bfloat16Weights, 1>>(queue, args, plan);
     case WeightFormat::kFloat16: return append<OfRows<Float16Weights, 1>>(queue, args, plan);
     case WeightFormat::kInt8:
-      if (args.product.groups == 1) return append<OfRows<Int8RowWeights, 1>>(queue, args, plan);
+      if (has_row_scales(format, args.product)) return append<OfRows<Int8RowWeights, 1>>(queue, args, plan);
       return span_of(args.product) >= 2 ? append<OfRows<Int8Weights, 2>>(queue, args, plan)
                                         : append<OfRows<Int8Weights, 1>>(queue, args, plan);
     case WeightFormat::kInt4: return append_int4(queue, args, plan);

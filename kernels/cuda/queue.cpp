@@ -9,7 +9,7 @@
 namespace xlstm::cuda {
 namespace {
 
-// Where a part of `count` commands begins, or the number of commands.
+// Where part `part` of a pass of `count` commands begins; `count` if there is none.
 size_t begin_of_part(size_t part, size_t count) {
   if (part == 0) return 0;
   return part <= Queue::kPartEnds.size() ? std::min(Queue::kPartEnds.at(part - 1), count) : count;
@@ -58,7 +58,7 @@ void Queue::append(Invoke invoke, const Grid& grid, const void* args, size_t byt
   commands_.list.push_back({invoke, grid, commands_.args.size(), bytes});
   commands_.args.resize(commands_.args.size() + bytes);
   std::memcpy(commands_.args.data() + commands_.list.back().args_begin, args, bytes);
-  if (begun_parts_ < kPartEnds.size() && commands_.list.size() == kPartEnds.at(begun_parts_)) begin_part();
+  if (begun_parts_ < kPartEnds.size() && commands_.list.size() == kPartEnds.at(begun_parts_)) launch_part();
 }
 
 const TensorMap* Queue::tensor_map(const void* rows, int64_t row_bytes, int64_t count) {
@@ -167,7 +167,7 @@ void Queue::launch_rest() {
 }
 
 // A part has been collected, and all before it have begun. An equal part of any earlier pass will do.
-void Queue::begin_part() {
+void Queue::launch_part() {
   const size_t count = commands_.list.size();
   for (Graph& graph : graphs_) {
     if (!graph.commands.begins_like(commands_, count)) continue;
@@ -183,7 +183,7 @@ void Queue::finish(Graph& graph) {
   graph.used = passes_;
   select(device_);
   for (size_t part = begun_parts_; part < graph.parts.size(); ++part) launch_graph(graph.parts[part], stream_);
-  ++graph_launches_;
+  ++graph_passes_;
 }
 
 void Queue::repeat_or_launch() {
@@ -198,8 +198,13 @@ void Queue::repeat_or_launch() {
   }
   Graph graph{commands_, {}, passes_};
   const size_t count = commands_.list.size();
-  for (size_t part = 0; part == 0 || begin_of_part(part, count) < count; ++part) {
-    graph.parts.push_back(capture(commands_, begin_of_part(part, count), begin_of_part(part + 1, count)));
+  try {
+    for (size_t part = 0; part == 0 || begin_of_part(part, count) < count; ++part) {
+      graph.parts.push_back(capture(commands_, begin_of_part(part, count), begin_of_part(part + 1, count)));
+    }
+  } catch (...) {
+    destroy(graph);
+    throw;
   }
   if (graphs_.size() == kMaxGraphs) {
     const auto oldest = std::min_element(graphs_.begin(), graphs_.end(),

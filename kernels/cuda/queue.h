@@ -52,7 +52,7 @@ class Queue {
   [[nodiscard]] const TensorMap* tensor_map(const void* rows, int64_t row_bytes, int64_t count);
 
   // Of the next kernel to be run, which has so many blocks, one for each processor at most, and passes the turn on in
-  // each of them (kernel.h).
+  // each of them (kernel.h). Outside of a pass nobody waits.
   [[nodiscard]] Turn take_turn(int64_t blocks);
 
   // Outside of a pass commands run at once. A `repeatable` pass is collected; if it consists of the same commands with
@@ -69,7 +69,7 @@ class Queue {
   void wait();
 
   // Passes so far that ended as graphs, for tests.
-  [[nodiscard]] int64_t graph_launches() const { return graph_launches_; }
+  [[nodiscard]] int64_t graph_passes() const { return graph_passes_; }
 
   // A pass of repeated form is captured when it comes the second time in a row: the first may prepare what a capture
   // must not. The graphs of so many passes are kept at most.
@@ -128,7 +128,7 @@ class Queue {
   // Commands [begin, end).
   void launch(const Commands& commands, size_t begin, size_t end);
   void launch_rest();
-  void begin_part();
+  void launch_part();
   void repeat_or_launch();
   void finish(Graph& graph);
   [[nodiscard]] GraphHandle capture(const Commands& commands, size_t begin, size_t end);
@@ -150,7 +150,7 @@ class Queue {
   Commands last_;           // the last repeatable pass that was not a graph
   std::vector<Graph> graphs_;
   uint64_t passes_ = 0;
-  int64_t graph_launches_ = 0;
+  int64_t graph_passes_ = 0;
   std::vector<StageBuffer> stage_buffers_;
   std::vector<Staged> staged_;
   Turn turn_{};  // the next one

@@ -100,7 +100,7 @@ DeviceBackend cuda_backend(std::vector<BackendDevice> devices) {
   DeviceBackend backend{std::move(devices)};
   backend.flush = [gpus] { gpus->flush(); };
   backend.entries = {
-      {{kOps, "cuda", kKind, "CUDA kernels, fused; each token's as a graph"},
+      {{kOps, "cuda", kKind, "CUDA kernels, fused; each token's as graphs"},
        {},
        [gpus](const KernelRequest& r) { return make_cuda_ops(r.dims, gpus->get(r.device)); }},
       cell(kChunkwise, "chunkwise--ray_compiled_steps", "launches for each band of heads, by one thread", banded),

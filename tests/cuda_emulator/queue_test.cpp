@@ -46,20 +46,20 @@ TEST_F(QueueTest, APassThatComesAgainBecomesAGraph) {
   for (int32_t i = 0; i < 5; ++i) {
     pass({i, 2 * i, 7});
     EXPECT_EQ(take(), (Totals{static_cast<float>(2 * i), static_cast<float>(2 * i), 7})) << i;
-    EXPECT_EQ(queue_.graph_launches(), i);
+    EXPECT_EQ(queue_.graph_passes(), i);
   }
 }
 
 TEST_F(QueueTest, OtherArgumentsAreAnotherPass) {
   for (int i = 0; i < 2; ++i) pass({1, 2, 3});
-  EXPECT_EQ(queue_.graph_launches(), 1);
+  EXPECT_EQ(queue_.graph_passes(), 1);
   take();
   pass({1, 2, 3}, 10);
   EXPECT_EQ(take(), (Totals{11, 20, 30}));
-  EXPECT_EQ(queue_.graph_launches(), 1);
+  EXPECT_EQ(queue_.graph_passes(), 1);
   pass({1, 2, 3});  // of which the graph is still there
   EXPECT_EQ(take(), (Totals{2, 2, 3}));
-  EXPECT_EQ(queue_.graph_launches(), 2);
+  EXPECT_EQ(queue_.graph_passes(), 2);
 }
 
 TEST_F(QueueTest, ManyFormsOfPassesKeepTheirOwnResults) {
@@ -100,7 +100,7 @@ TEST_F(LongPass, RunsEachCommandOnceWhateverItsLength) {
       EXPECT_EQ(take(), (Totals{static_cast<float>(commands - 1)})) << commands << " commands, pass " << i;
     }
   }
-  EXPECT_EQ(queue_.graph_launches(), 5 * 3);
+  EXPECT_EQ(queue_.graph_passes(), 5 * 3);
 }
 
 TEST_F(LongPass, BeginsWithThePartsOfAnother) {
@@ -125,6 +125,71 @@ TEST_F(LongPass, GivenUpItLeavesWhatItHasLaunched) {
   EXPECT_EQ(take(), (Totals{static_cast<float>(kCommands - 1)}));
 }
 
+TEST_F(LongPass, AFaultInAnyPartLeavesNothingBehind) {
+  std::array<float, 3> values{};
+  const auto pass_with = [&](int32_t flag, size_t fault_at) {
+    queue_.begin_pass(true);
+    const int32_t* const staged = queue_.stage(std::array{flag});
+    for (size_t i = 0; i < kCommands; ++i) {
+      if (i == fault_at) diverge(queue_, {staged});
+      add_one(queue_, {values.data(), values.data(), values.size(), 0});
+    }
+    queue_.end_pass();
+  };
+  constexpr float kWhole = kCommands;
+  for (const size_t fault_at : {size_t{2}, kFirstPart - 2, kFirstPart - 1, kFirstPart + 5, kCommands - 1}) {
+    for (int i = 0; i < 3; ++i) pass_with(0, fault_at);
+    EXPECT_THROW(pass_with(1, fault_at), Fault) << fault_at;
+    queue_.abandon_pass();
+    values = {};
+    pass_with(0, fault_at);
+    EXPECT_EQ(values, (std::array{kWhole, kWhole, kWhole})) << fault_at;
+  }
+}
+
+TEST_F(LongPass, AGraphMayBeForgottenWhoseFirstPartHasBegun) {
+  constexpr size_t kForms = cuda::Queue::kMaxGraphs + 4;
+  for (int round = 0; round < 2; ++round) {
+    for (size_t form = 0; form < kForms; ++form) {
+      const size_t commands = kFirstPart - 2 + 2 * form;
+      for (int i = 0; i < 3; ++i) {
+        pass_of_ones(commands, commands);
+        EXPECT_EQ(take(), (Totals{static_cast<float>(commands - 1)})) << commands;
+      }
+    }
+  }
+}
+
+TEST_F(LongPass, TurnsGoOnFromPartToPart) {
+  constexpr auto kTurns = static_cast<int32_t>(kCommands);
+  constexpr unsigned kBlocks = 3;
+  std::array<int32_t, kBlocks> counts{};
+  const auto turns = [&](int32_t count) {
+    for (int32_t i = 0; i < count; ++i) take_turn(queue_, kBlocks, counts.data(), true);
+  };
+  for (int i = 0; i < 6; ++i) {
+    counts = {};
+    queue_.begin_pass(true);
+    turns(kTurns);
+    if (i == 3) {
+      queue_.flush();
+      counts = {};
+      turns(3);  // from the first on again
+    }
+    queue_.end_pass();
+    queue_.wait();
+    const int32_t all = i == 3 ? 3 : kTurns;
+    EXPECT_EQ(counts, (std::array{all, all, all})) << i;
+    queue_.begin_pass(true);
+    turns(static_cast<int32_t>(kFirstPart) + 1);
+    queue_.abandon_pass();
+    counts = {};
+    turns(2);  // outside of a pass, each a first one
+    queue_.wait();
+    EXPECT_EQ(counts, (std::array{1, 1, 1})) << i;
+  }
+}
+
 TEST_F(LongPass, FlushedItRunsTheRest) {
   for (int i = 0; i < 2; ++i) pass_of_ones(kCommands);
   take();
@@ -147,7 +212,7 @@ TEST_F(QueueTest, AFlushedPassRunsAtOnceAndIsNoGraph) {
     queue_.end_pass();
     EXPECT_EQ(take(), (Totals{4, 4, 6}));
   }
-  EXPECT_EQ(queue_.graph_launches(), 0);
+  EXPECT_EQ(queue_.graph_passes(), 0);
 }
 
 TEST_F(QueueTest, APassThatIsNotRepeatableRunsAtOnce) {
@@ -158,7 +223,7 @@ TEST_F(QueueTest, APassThatIsNotRepeatableRunsAtOnce) {
     queue_.end_pass();
     EXPECT_EQ(take(), (Totals{2, 2, 3}));
   }
-  EXPECT_EQ(queue_.graph_launches(), 0);
+  EXPECT_EQ(queue_.graph_passes(), 0);
 }
 
 TEST_F(QueueTest, AnAbandonedPassIsForgotten) {
@@ -187,7 +252,7 @@ TEST_F(QueueTest, KernelsOfAPassTakeTurns) {
       for (const unsigned blocks : {3U, 4U, 2U, 4U}) take_turn(queue_, blocks, counts.data(), true);
       queue_.end_pass();
       queue_.wait();
-      EXPECT_EQ(counts, (std::array{123, 123, 13, 13})) << i;
+      EXPECT_EQ(counts, (std::array{4, 4, 2, 0})) << i;
     }
   }
 }
@@ -219,7 +284,7 @@ TEST_F(QueueTest, KernelsOfAGraphThatReadTooEarlySeeOldValues) {
     }
     EXPECT_EQ(right, early == 0);
   }
-  EXPECT_EQ(queue_.graph_launches(), 6);
+  EXPECT_EQ(queue_.graph_passes(), 6);
 }
 
 TEST_F(QueueTest, AFaultInAGraphLeavesNothingBehind) {
@@ -237,7 +302,7 @@ TEST_F(QueueTest, AFaultInAGraphLeavesNothingBehind) {
   values = {};
   pass_with(0);
   EXPECT_EQ(values, (std::array{4.0F, 4.0F, 4.0F}));
-  EXPECT_EQ(queue_.graph_launches(), 2) << "the one that failed is not counted";
+  EXPECT_EQ(queue_.graph_passes(), 2) << "the one that failed is not counted";
 }
 
 TEST_F(QueueTest, APassStagesAnyNumberOfValues) {

@@ -168,7 +168,7 @@ __global__ void count_turns(TakeTurn args) {
   wait_for_turn(args.turn, block);
   wait_for_previous();
   if (threadIdx.x != 0) return;
-  args.counts[block] = 10 * args.counts[block] + args.turn.number;
+  if (args.counts[block] == args.turn.number) ++args.counts[block];
   if (args.passes != 0) pass_turn(args.turn, block);
 }
 

@@ -84,7 +84,7 @@ struct AddOne {
 };
 void add_one(Queue& queue, const AddOne& args);
 
-// counts[block] = 10 · counts[block] + the number of the kernel's turn; it passes the turn on, or forgets to.
+// Adds one to counts[block] if that is the number of the kernel's turn; it passes the turn on, or forgets to.
 void take_turn(Queue& queue, unsigned blocks, int32_t* counts, bool passes);
 
 // Lanes diverge if *flag is not zero.

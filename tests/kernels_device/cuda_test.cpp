@@ -126,7 +126,7 @@ TEST(CudaOps, DecodingPassesBecomeAGraph) {
   RowPlan prompt;
   prompt.add(0, 2, LogitRows::kLast);
   for (const bool decoding : {true, false}) {
-    const int64_t launches = device->gpu()->queue.graph_launches();
+    const int64_t passes = device->gpu()->queue.graph_passes();
     for (int64_t token = 0; token < 4; ++token) {
       const std::vector<int64_t> ids = {token, token + 7};
       ops->begin_pass(decoding ? steps : prompt);
@@ -135,7 +135,7 @@ TEST(CudaOps, DecodingPassesBecomeAGraph) {
       const at::Tensor expected = weights.embedding.cpu().index_select(0, at::tensor(ids, at::kLong));
       EXPECT_TRUE(test::same_bits(act.x.cpu(), expected));
     }
-    EXPECT_EQ(device->gpu()->queue.graph_launches() - launches, decoding ? 3 : 0);
+    EXPECT_EQ(device->gpu()->queue.graph_passes() - passes, decoding ? 3 : 0);
   }
 }
 

@@ -23,7 +23,7 @@ constexpr Shape kTiny = {7, 1, 5, 3, 23, 13};
 constexpr Shape kOdd = {96, 3, 17, 31, 261, 101};
 constexpr Shape kRound = {256, 4, 32, 64, 704, 130};
 constexpr Shape kLong = {1100, 2, 40, 75, 333, 261};
-// More tiles of rows of the head than there are multiprocessors, several boxes of columns, groups in pairs.
+// More tiles of rows of the head than there are multiprocessors, several boxes of columns.
 constexpr Shape kWide = {2112, 2, 32, 64, 1280, 4400};
 
 inline const std::vector<Format>& formats() {

@@ -213,6 +213,35 @@ TEST(DeviceOps, MatricesOfManyRowsAreMultipliedRowByRow) {
   }
 }
 
+// Groups that are no power of two, and that begin in one part of a row which is multiplied as a whole and end in
+// another.
+TEST(DeviceOps, GroupsThatLieAcrossPartsOfARowKeepTheirScales) {
+  const ModelDims dims = dims_of({1100, 1, 3, 5, 1061, 261});
+  const auto ops = device().ops(dims);
+  for (const Format& format :
+       {Format{WeightFormat::kInt8, 96}, Format{WeightFormat::kInt8, 160}, Format{WeightFormat::kInt4, 128},
+        Format{WeightFormat::kInt4, 160}, Format{WeightFormat::kInt4, 192}}) {
+    for (const int64_t rows : {1, 5, 8, 24}) {
+      SCOPED_TRACE(text(dims, rows, format));
+      expect_head_and_feed_forward(dims, rows, format, *ops);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Rows of x of which as many as a product takes at best leave too little fast memory.
+TEST(DeviceOps, EightRowsOfManyColumnsAreMultiplied) {
+  const ModelDims dims = dims_of({40, 1, 3, 5, 12900, 37});
+  const auto ops = device().ops(dims);
+  for (const Format& format :
+       {Format{WeightFormat::kBfloat16, 0}, Format{WeightFormat::kInt8, 0}, Format{WeightFormat::kInt8, 96},
+        Format{WeightFormat::kInt4, 0}, Format{WeightFormat::kInt4, 160}}) {
+    SCOPED_TRACE(text(dims, 8, format));
+    expect_head_and_feed_forward(dims, 8, format, *ops);
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(DeviceOps, EmbedLooksUpExactRows) {
   for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16, at::kHalf}) {
     const ModelDims dims = dims_of({137, 1, 4, 4, 8, 11});
