@@ -163,6 +163,9 @@ Stacks::Stacks(size_t count) : count_(count), page_(static_cast<size_t>(sysconf(
 }
 
 Stacks::~Stacks() {
+#if defined(XLSTM_EMULATOR_ADDRESS)
+  __asan_unpoison_memory_region(memory_, bytes());  // frames that were never left; others get these addresses
+#endif
   munmap(memory_, bytes());
 }
 
