@@ -98,7 +98,7 @@ in_shards() {
   for ((shard = 0; shard < SHARDS; ++shard)); do
     wait "${pids[shard]}" || bad+=" $log.$shard.log"
   done
-  passed=$(cat "$LOGS/$log".*.log | sed -n 's/^\[  PASSED  \] \([0-9]*\) tests\?\./\1/p' | awk '{ n += $1 } END { print n + 0 }')
+  passed=$(awk '/^\[  PASSED  \]/ { n += $4 } END { print n + 0 }' "$LOGS/$log".*.log)
   if ((passed == 0)); then bad+=" no test ran"; fi
   if [[ -n $bad ]]; then
     grep -h -E 'FAILED|Failure' "$LOGS/$log".*.log | head -n 12 >&2 || true
@@ -119,14 +119,11 @@ run_tests() {
 
 # under TOOL COMMAND…: 0 if the tool reports nothing and the program succeeds.
 under() {
-  local tool=$1 log
+  local tool=$1 output status=0
   shift
-  log=$(mktemp "$LOGS/under.XXXXXX")
-  local status=0
-  timeout "$PART_SECONDS" compute-sanitizer --tool "$tool" --error-exitcode 86 "$@" >"$log" 2>&1 || status=$?
-  cat "$log"
-  if ! found_nothing "$log"; then status=1; fi
-  rm -f "$log"
+  output=$(timeout "$PART_SECONDS" compute-sanitizer --tool "$tool" --error-exitcode 86 "$@" 2>&1) || status=$?
+  echo "$output"
+  found_nothing /dev/stdin <<<"$output" || status=1
   return "$status"
 }
 

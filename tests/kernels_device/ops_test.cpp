@@ -198,48 +198,46 @@ void expect_head_and_feed_forward(const ModelDims& dims, int64_t rows, const For
   expect_values(act.x.cpu(), added(fed_forward(block, before.x, dims, ops), before.x), dims.ffn_dim);
 }
 
+void expect_head_and_feed_forward(const ModelDims& dims, const std::vector<Format>& formats,
+                                  const std::vector<int64_t>& counts) {
+  const auto ops = device().ops(dims);
+  for (const Format& format : formats) {
+    for (const int64_t rows : counts) {
+      SCOPED_TRACE(text(dims, rows, format));
+      expect_head_and_feed_forward(dims, rows, format, *ops);
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+}
+
 // So many that there is work for each part of a large GPU (the matrices of the other tests are too small for that), and
 // so long that whoever shares a row among threads has several parts of several rows.
 TEST(DeviceOps, MatricesOfManyRowsAreMultipliedRowByRow) {
-  for (const ModelDims& dims : {dims_of({41, 1, 3, 5, 4103, 8203}), dims_of({1100, 1, 3, 5, 23, 4301})}) {
-    const auto ops = device().ops(dims);
-    for (const Format& format : formats()) {
-      for (const int64_t rows : {1, 7}) {
-        SCOPED_TRACE(text(dims, rows, format));
-        expect_head_and_feed_forward(dims, rows, format, *ops);
-        if (HasFatalFailure()) return;
-      }
-    }
-  }
+  expect_head_and_feed_forward(dims_of({41, 1, 3, 5, 4103, 8203}), formats(), {1, 7});
+  expect_head_and_feed_forward(dims_of({1100, 1, 3, 5, 23, 4301}), formats(), {1, 7});
 }
 
 // Groups that are no power of two, and that begin in one part of a row which is multiplied as a whole and end in
 // another.
 TEST(DeviceOps, GroupsThatLieAcrossPartsOfARowKeepTheirScales) {
-  const ModelDims dims = dims_of({1100, 1, 3, 5, 1061, 261});
-  const auto ops = device().ops(dims);
-  for (const Format& format :
-       {Format{WeightFormat::kInt8, 96}, Format{WeightFormat::kInt8, 160}, Format{WeightFormat::kInt4, 128},
-        Format{WeightFormat::kInt4, 160}, Format{WeightFormat::kInt4, 192}}) {
-    for (const int64_t rows : {1, 5, 8, 24}) {
-      SCOPED_TRACE(text(dims, rows, format));
-      expect_head_and_feed_forward(dims, rows, format, *ops);
-      if (HasFatalFailure()) return;
-    }
-  }
+  expect_head_and_feed_forward(dims_of({1100, 1, 3, 5, 1061, 261}),
+                               {{WeightFormat::kInt8, 96},
+                                {WeightFormat::kInt8, 160},
+                                {WeightFormat::kInt4, 128},
+                                {WeightFormat::kInt4, 160},
+                                {WeightFormat::kInt4, 192}},
+                               {1, 5, 8, 24});
 }
 
 // Rows of x of which as many as a product takes at best leave too little fast memory.
 TEST(DeviceOps, EightRowsOfManyColumnsAreMultiplied) {
-  const ModelDims dims = dims_of({40, 1, 3, 5, 12900, 37});
-  const auto ops = device().ops(dims);
-  for (const Format& format :
-       {Format{WeightFormat::kBfloat16, 0}, Format{WeightFormat::kInt8, 0}, Format{WeightFormat::kInt8, 96},
-        Format{WeightFormat::kInt4, 0}, Format{WeightFormat::kInt4, 160}}) {
-    SCOPED_TRACE(text(dims, 8, format));
-    expect_head_and_feed_forward(dims, 8, format, *ops);
-    if (HasFatalFailure()) return;
-  }
+  expect_head_and_feed_forward(dims_of({40, 1, 3, 5, 12900, 37}),
+                               {{WeightFormat::kBfloat16, 0},
+                                {WeightFormat::kInt8, 0},
+                                {WeightFormat::kInt8, 96},
+                                {WeightFormat::kInt4, 0},
+                                {WeightFormat::kInt4, 160}},
+                               {8});
 }
 
 TEST(DeviceOps, EmbedLooksUpExactRows) {
