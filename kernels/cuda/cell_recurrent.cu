@@ -1,78 +1,170 @@
-// A block takes a strip of columns of one head of one span. C stays in its registers: kColumnLanes threads beside each
-// other hold kVector columns each, kRowLanes of them below each other every kRowLanes-th row. Every block computes the
-// gates and n for itself, which are small beside its part of C; the last one of a head to come by stores n and m.
+// A block takes a strip of columns of one head of one span, or, in a step, one such strip after the other. Of C each
+// thread has a part: kColumnLanes threads beside each other have kVector columns each, kRowLanes of them below each
+// other every kRowLanes-th row. A sequence keeps it in registers, to a step it comes through shared memory. Every block
+// computes the gates and n for itself, which are small beside its part of C; the last one of a head to come by stores n
+// and m.
 #include <algorithm>
 
 #include "kernels/cuda/cell_recurrent_parts.h"
+#include "xlstm/core/errors.h"
 
 namespace xlstm::cuda {
 namespace {
 
 constexpr unsigned kMaxRows = 8;             // rows of C that a thread holds; more rows go by in shares
 constexpr unsigned kGroupBytes = 64 * 1024;  // of shared memory for a group's tokens; a single token may take more
+constexpr unsigned kLongDk = 8192;           // heads of more features take so much of it that shares are short
 
-// So many steps at a time on a processor have enough of C under way to use the memory fully.
-template <unsigned kVector>
-constexpr unsigned kStepBlocks = kVector > 4 ? 3 : 4;
+// Of steps on a processor, and shares of C in each: while one is worked on the next is under way.
+constexpr unsigned kStepBlocks = 3;
+constexpr unsigned kStages = 2;
 
-// One token. The state is read while the kernel before still runs. Which slot it is may not have reached the device by
-// then: the slot found is as good as any, and the right one is read later if it was another.
+// Shares of C's rows in shared memory. Each thread has pieces of its own, so that no other waits for them.
+template <class Columns>
+struct Landing {
+  using Raw = typename Columns::Raw;
+  static constexpr unsigned kPieces = Columns::kShareRows / kRowLanes * kRecurrentThreads;
+  static constexpr unsigned kBytes = kStages * kPieces * sizeof(Raw);
+  static_assert(kBytes % 16 == 0);
+
+  [[nodiscard]] __device__ __forceinline__ Raw& piece(unsigned stage, unsigned j) const {
+    return pieces[stage * kPieces + j * kRecurrentThreads + threadIdx.x];
+  }
+  // Behind the end there are zeros.
+  __device__ __forceinline__ void fetch(const Columns& columns, int32_t begin, unsigned stage) const {
+    const Raw* from = columns.share(begin);
+    XLSTM_UNROLL
+    for (unsigned j = 0; j < Columns::kShareRows / kRowLanes; ++j) {
+      Raw& to = piece(stage, j);
+      if (columns.row_of(begin, j) >= columns.dk) {
+        to = Columns::no_piece();
+      } else if constexpr (sizeof(Raw) == 16) {
+        copy_async_16(&to, from);
+      } else {
+        to = *from;
+      }
+      from += columns.row_step;
+    }
+  }
+
+  Raw* pieces;  // [kStages, kPieces]
+};
+
+// What a task needs beside C, on its way.
+template <unsigned kWidth>
+struct Inputs {
+  int64_t state;
+  int64_t row;
+  float n;  // the thread's first
+  float m;
+  Ahead<1, kWidth> ahead;
+};
+
+// A step's way through its tasks: every gridDim.x-th, share by share of C's rows.
+struct Progress {
+  int32_t task_index;
+  Task task;
+  int32_t slot;
+  int32_t row;
+};
+
+template <class State, unsigned kWidth>
+__device__ __forceinline__ void read_inputs(const RecurrentArgs& args, const Progress& now, Inputs<kWidth>& inputs) {
+  const CellTensors& cell = args.call.cell;
+  inputs.state = state_of(args, now.task, now.slot);
+  inputs.row = now.row;
+  inputs.n = read_normaliser<State>(cell, inputs.state);
+  inputs.m = cell.m[inputs.state];
+  read_ahead(cell, now.task, now.row, 1, inputs.ahead);
+}
+
+__device__ __forceinline__ void read_span(const RecurrentArgs& args, Progress& now) {
+  const volatile CellSpan& span = span_of(args, now.task);
+  now.slot = span.slot;
+  now.row = span.first_row;
+}
+
+// Behind the last task there is only the index.
+__device__ __forceinline__ Progress progress_at(const RecurrentArgs& args, int32_t task_index) {
+  Progress now{task_index};
+  if (task_index < args.tasks) {
+    now.task = task_at(args, task_index);
+    read_span(args, now);
+  }
+  return now;
+}
+
+// One token. A block goes through its tasks; what the next one needs is on its way while one is worked on. The first
+// task's C is read while the kernel before still runs. Which slot it is may not have reached the device by then: the
+// slot found is as good as any, and the right one is read later if it was another.
 template <class State, unsigned kVector, unsigned kRows>
-__global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks<kVector>) step(RecurrentArgs args) {
-  XLSTM_DYNAMIC_SHARED(float, memory);
+__global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks) step(RecurrentArgs args) {
+  XLSTM_DYNAMIC_SHARED(uint8_t, memory);
   using Columns = Strip<State, kVector, kRows>;
   const CellTensors& cell = args.call.cell;
-  const Shared shared = divide(memory, args, Columns::kWidth);
-  typename Columns::Raw raw[kRows];
-  const int32_t found = span_of(args).slot;
-  const int32_t guess = 0 <= found && found < args.call.slots ? found : 0;
-  int64_t state = state_of(args, guess);
-  Columns(cell, state).load(0, raw);
-  float first_n = read_normaliser<State>(cell, state);
-  float m = cell.m[state];
+  const Landing<Columns> landing{reinterpret_cast<typename Columns::Raw*>(memory)};
+  const Shared shared = divide(reinterpret_cast<float*>(memory + Landing<Columns>::kBytes), args, Columns::kWidth);
+  const auto step_of_tasks = static_cast<int32_t>(gridDim.x);
+  const auto first = static_cast<int32_t>(blockIdx.x);
+  Progress now = progress_at(args, first);
+  const int32_t guess = 0 <= now.slot && now.slot < args.call.slots ? now.slot : 0;
+  landing.fetch(Columns(cell, now.task.strip, state_of(args, now.task, guess)), 0, 0);
+  commit_copies();
 
   wait_for_previous();
   start_next();
-  const int32_t row = span_of(args).first_row;
-  const int32_t slot = span_of(args).slot;
-  if (slot != guess) {
-    state = state_of(args, slot);
-    Columns(cell, state).load(0, raw);
-    first_n = read_normaliser<State>(cell, state);
-    m = cell.m[state];
+  read_span(args, now);
+  Progress after = progress_at(args, first + step_of_tasks);
+  if (now.slot != guess) {
+    wait_for_copies<0>();
+    landing.fetch(Columns(cell, now.task.strip, state_of(args, now.task, now.slot)), 0, 0);
+    commit_copies();
   }
-  Ahead<1, Columns::kWidth> ahead;
-  read_ahead(cell, row, 1, ahead);
-  load_normaliser<State>(cell, state, first_n, shared.n);
-  const Gates gates = gates_of<1>(ahead.input, ahead.forget, 1, m);
-  Group group{row, 1, 0, true, true};
-  stage_group(args, group, ahead, gates, shared);
-  __syncthreads();
-  const float before = arrive(args, state);
-
-  const Columns columns(cell, state);
-  float values[kVector];
-  read_vector(shared.values + threadIdx.x % kColumnLanes * kVector, values);
-  for (int32_t begin = 0; begin < cell.dk; begin += static_cast<int32_t>(Columns::kShareRows)) {
-    if (begin > 0) columns.load(begin, raw);
-    float sums[kVector] = {};
-    typename Columns::Raw* to = columns.share(begin);
-    XLSTM_UNROLL
-    for (unsigned j = 0; j < kRows; ++j) {
-      float c[kVector];
-      Columns::Piece::unpack(raw[j], c);
-      advance_row(shared.operands[columns.row_of(begin, j)], gates.forget, values, c, sums);
-      if (columns.row_of(begin, j) < columns.dk) *to = Columns::Piece::pack(c);
-      to += columns.row_step;
-    }
-    if (begin > 0) __syncthreads();  // the share before has been read
-    write_partials(sums, 0, shared);
+  Inputs<Columns::kWidth> next;
+  read_inputs<State>(args, now, next);
+  unsigned stage = 0;
+  for (; now.task_index < args.tasks; now = after, after = progress_at(args, now.task_index + step_of_tasks)) {
+    Inputs<Columns::kWidth> inputs = next;
+    const Columns columns(cell, now.task.strip, inputs.state);
+    const bool is_last = after.task_index >= args.tasks;
+    if (!is_last) read_inputs<State>(args, after, next);
+    load_normaliser<State>(cell, inputs.state, inputs.n, shared.n);
+    const Gates gates = gates_of<1>(inputs.ahead.input, inputs.ahead.forget, 1, inputs.m);
+    Group group{now.task, inputs.row, 1, 0, true, true};
+    stage_group(args, group, inputs.ahead, gates, shared);
     __syncthreads();
-    group.first_share = begin == 0;
-    group.with_n = begin + static_cast<int32_t>(Columns::kShareRows) >= cell.dk;
-    write_h<Columns::kWidth>(args, group, shared);
+    const float before = arrive(args, inputs.state);
+    float values[kVector];
+    read_vector(shared.values + threadIdx.x % kColumnLanes * kVector, values);
+    for (int32_t begin = 0; begin < cell.dk; begin += static_cast<int32_t>(Columns::kShareRows)) {
+      const int32_t next_begin = begin + static_cast<int32_t>(Columns::kShareRows);
+      if (next_begin < cell.dk) {
+        landing.fetch(columns, next_begin, stage ^ 1);
+      } else if (!is_last) {
+        landing.fetch(Columns(cell, after.task.strip, state_of(args, after.task, after.slot)), 0, stage ^ 1);
+      }
+      commit_copies();
+      wait_for_copies<1>();
+      float sums[kVector] = {};
+      typename Columns::Raw* to = columns.share(begin);
+      XLSTM_UNROLL
+      for (unsigned j = 0; j < kRows; ++j) {
+        float c[kVector];
+        Columns::Piece::unpack(landing.piece(stage, j), c);
+        advance_row(shared.operands[columns.row_of(begin, j)], gates.forget, values, c, sums);
+        if (columns.row_of(begin, j) < columns.dk) *to = Columns::Piece::pack(c);
+        to += columns.row_step;
+      }
+      stage ^= 1;
+      if (begin > 0) __syncthreads();  // the share before has been read
+      write_partials(sums, 0, shared);
+      __syncthreads();
+      group.first_share = begin == 0;
+      group.with_n = next_begin >= cell.dk;
+      write_h<Columns::kWidth>(args, group, shared);
+    }
+    store_if_last<State>(args, inputs.state, before, inputs.m, shared);
   }
-  store_if_last<State>(args, state, before, m, shared);
 }
 
 __device__ __forceinline__ int32_t lesser(int32_t a, int32_t b) {
@@ -106,14 +198,16 @@ __global__ void __launch_bounds__(kRecurrentThreads) sequence(RecurrentArgs args
   using Columns = Strip<State, kVector, kRows>;
   const CellTensors& cell = args.call.cell;
   const Shared shared = divide(memory, args, Columns::kWidth);
-  const volatile CellSpan& staged = span_of(args);
+  const Task task{static_cast<int32_t>(blockIdx.x), static_cast<int32_t>(blockIdx.y), static_cast<int32_t>(blockIdx.z)};
+  const volatile CellSpan& staged = span_of(args, task);
   const CellSpan span{staged.slot, staged.first_row, staged.rows, 0};
-  const int64_t state = state_of(args, span.slot);
-  const Columns columns(cell, state);
+  const int64_t state = state_of(args, task, span.slot);
+  const Columns columns(cell, task.strip, state);
   const float first_m = cell.m[state];
   float m = first_m;
   float before = 0.0F;
   Group group{};
+  group.task = task;
   for (int32_t begin = 0; begin < cell.dk; begin += static_cast<int32_t>(Columns::kShareRows)) {
     group.first_share = begin == 0;
     group.with_n = begin + static_cast<int32_t>(Columns::kShareRows) >= cell.dk;
@@ -126,14 +220,14 @@ __global__ void __launch_bounds__(kRecurrentThreads) sequence(RecurrentArgs args
     for (unsigned j = 0; j < kRows; ++j) Columns::Piece::unpack(raw[j], held[j]);
 
     Ahead<kGroupTokens, Columns::kWidth> ahead;
-    read_ahead(cell, span.first_row, lesser(args.tokens, span.rows), ahead);
+    read_ahead(cell, task, span.first_row, lesser(args.tokens, span.rows), ahead);
     for (int32_t done = 0; done < span.rows; done += args.tokens) {
       group.first_row = span.first_row + done;
       group.count = lesser(args.tokens, span.rows - done);
       const Gates gates = gates_of<kGroupTokens>(ahead.input, ahead.forget, group.count, m);
       stage_group(args, group, ahead, gates, shared);
       const int32_t left = span.rows - done - group.count;
-      if (left > 0) read_ahead(cell, group.first_row + group.count, lesser(args.tokens, left), ahead);
+      if (left > 0) read_ahead(cell, task, group.first_row + group.count, lesser(args.tokens, left), ahead);
       __syncthreads();
       if (group.with_n && left == 0) before = arrive(args, state);
       advance(args, columns, begin, group.count, gates, shared, held);
@@ -161,26 +255,35 @@ void launch(Queue& queue, const Recurrent& call) {
   const unsigned padded_dk = rounded_up(call.cell.dk, Columns::kShareRows);
   unsigned tokens = kStep ? 1 : kGroupTokens;
   while (tokens > 1 && shared_bytes_of(tokens, padded_dk, Columns::kWidth) > kGroupBytes) --tokens;
-  const RecurrentArgs args{call, static_cast<int32_t>(padded_dk), static_cast<int32_t>(tokens)};
-  Grid grid{.x = rounded_up(call.cell.dv, Columns::kWidth) / Columns::kWidth,
-            .y = static_cast<unsigned>(call.cell.heads),
-            .z = static_cast<unsigned>(call.span_count),
-            .threads = kRecurrentThreads,
-            .shared_bytes = shared_bytes_of(tokens, padded_dk, Columns::kWidth)};
-  if (kStep && int64_t{grid.x} * grid.y * grid.z <= queue.processors()) {
-    grid.shared_bytes = std::max(grid.shared_bytes, static_cast<unsigned>(kTwoBlocksBytes));
-  }
+  const unsigned strips = rounded_up(call.cell.dv, Columns::kWidth) / Columns::kWidth;
+  const int64_t tasks = int64_t{strips} * call.cell.heads * call.span_count;
+  XLSTM_ASSERT(tasks <= INT32_MAX / 2);
+  const RecurrentArgs args{call, static_cast<int32_t>(padded_dk), static_cast<int32_t>(tokens),
+                           static_cast<int32_t>(strips), static_cast<int32_t>(tasks)};
+  const unsigned shared_bytes = shared_bytes_of(tokens, padded_dk, Columns::kWidth);
   if constexpr (kStep) {
+    Grid grid{.x = static_cast<unsigned>(std::min<int64_t>(tasks, int64_t{kStepBlocks} * queue.processors())),
+              .threads = kRecurrentThreads,
+              .shared_bytes = Landing<Columns>::kBytes + shared_bytes};
+    if (tasks <= queue.processors()) {
+      grid.shared_bytes = std::max(grid.shared_bytes, static_cast<unsigned>(kTwoBlocksBytes));
+    }
     run<step<State, kVector, kRows>>(queue, grid, args);
   } else {
-    run<sequence<State, kVector, kRows>>(queue, grid, args);
+    run<sequence<State, kVector, kRows>>(queue,
+                                         {.x = strips,
+                                          .y = static_cast<unsigned>(call.cell.heads),
+                                          .z = static_cast<unsigned>(call.span_count),
+                                          .threads = kRecurrentThreads,
+                                          .shared_bytes = shared_bytes},
+                                         args);
   }
 }
 
 template <class State, unsigned kVector, bool kStep>
 void launch_rows(Queue& queue, const Recurrent& call) {
   const auto dk = static_cast<unsigned>(call.cell.dk);
-  if (dk <= kRowLanes) return launch<State, kVector, 1, kStep>(queue, call);
+  if (dk <= kRowLanes || dk > kLongDk) return launch<State, kVector, 1, kStep>(queue, call);
   if (dk <= 2 * kRowLanes) return launch<State, kVector, 2, kStep>(queue, call);
   if (dk <= 4 * kRowLanes) return launch<State, kVector, 4, kStep>(queue, call);
   launch<State, kVector, kMaxRows, kStep>(queue, call);

@@ -20,7 +20,24 @@ struct RecurrentArgs {
   Recurrent call;
   int32_t padded_dk;  // whole shares of rows
   int32_t tokens;     // of a group: at most kGroupTokens
+  int32_t strips;     // of columns, that a head has
+  int32_t tasks;      // all strips of all heads of all spans
 };
+
+// What a block takes: a strip of columns of a head of a span.
+struct Task {
+  int32_t strip;
+  int32_t head;
+  int32_t span;
+};
+
+__device__ __forceinline__ Task task_at(const RecurrentArgs& args, int32_t index) {
+  const auto strips = static_cast<uint32_t>(args.strips);
+  const auto heads = static_cast<uint32_t>(args.call.cell.heads);
+  const uint32_t head_of_all = static_cast<uint32_t>(index) / strips;
+  return {static_cast<int32_t>(static_cast<uint32_t>(index) % strips), static_cast<int32_t>(head_of_all % heads),
+          static_cast<int32_t>(head_of_all / heads)};
+}
 
 // Neighbouring columns of C as a thread moves them.
 template <class State, unsigned kVector>
@@ -95,22 +112,26 @@ struct Strip {
   static constexpr unsigned kWidth = kColumnLanes * kVector;  // columns of the block
   static constexpr unsigned kShareRows = kRowLanes * kRows;
 
-  __device__ __forceinline__ Strip(const CellTensors& cell, int64_t state)
+  __device__ __forceinline__ Strip(const CellTensors& cell, int32_t strip, int64_t state)
       : row(static_cast<int32_t>(threadIdx.x / kColumnLanes)), row_step(int64_t{kRowLanes} * cell.dv / kVector) {
-    const auto column = static_cast<int32_t>(blockIdx.x * kWidth + threadIdx.x % kColumnLanes * kVector);
+    const auto column =
+        static_cast<int32_t>(static_cast<uint32_t>(strip) * kWidth + threadIdx.x % kColumnLanes * kVector);
     dk = column < cell.dv ? cell.dk : 0;
     c = reinterpret_cast<Raw*>(static_cast<State*>(cell.c) + (state * cell.dk + row) * cell.dv + column);
   }
 
   // The thread's first piece in the share of rows from `begin` on; the next ones follow every row_step.
   [[nodiscard]] __device__ __forceinline__ Raw* share(int32_t begin) const { return c + begin / kRowLanes * row_step; }
+  [[nodiscard]] static __device__ __forceinline__ Raw no_piece() {
+    const float zeros[kVector] = {};
+    return Piece::pack(zeros);
+  }
   // Behind the end there are zeros.
   __device__ __forceinline__ void load(int32_t begin, Raw (&raw)[kRows]) const {
     const Raw* from = share(begin);
     XLSTM_UNROLL
     for (unsigned j = 0; j < kRows; ++j) {
-      const float zeros[kVector] = {};
-      raw[j] = Piece::pack(zeros);
+      raw[j] = no_piece();
       if (row_of(begin, j) < dk) raw[j] = *from;
       from += row_step;
     }
@@ -166,32 +187,32 @@ struct Ahead {
   float forget;
 };
 
-__device__ __forceinline__ const float* head_row(const CellTensors& cell, const float* values, int64_t row,
-                                                 int32_t features) {
-  return values + row * cell.qkv_stride + static_cast<int64_t>(blockIdx.y) * features;
+__device__ __forceinline__ const float* head_row(const CellTensors& cell, const float* values, int32_t head,
+                                                 int64_t row, int32_t features) {
+  return values + row * cell.qkv_stride + int64_t{head} * features;
 }
 
 // Of `count` tokens from `first_row` on.
 template <unsigned kTokens, unsigned kWidth>
-__device__ __forceinline__ void read_ahead(const CellTensors& cell, int64_t first_row, int32_t count,
+__device__ __forceinline__ void read_ahead(const CellTensors& cell, const Task& task, int64_t first_row, int32_t count,
                                            Ahead<kTokens, kWidth>& ahead) {
   const auto feature = static_cast<int32_t>(threadIdx.x);
   XLSTM_UNROLL
   for (int32_t t = 0; t < static_cast<int32_t>(kTokens); ++t) {
     const bool inside = t < count && feature < cell.dk;
-    ahead.q[t] = inside ? head_row(cell, cell.q, first_row + t, cell.dk)[feature] : 0.0F;
-    ahead.k[t] = inside ? head_row(cell, cell.k, first_row + t, cell.dk)[feature] : 0.0F;
+    ahead.q[t] = inside ? head_row(cell, cell.q, task.head, first_row + t, cell.dk)[feature] : 0.0F;
+    ahead.k[t] = inside ? head_row(cell, cell.k, task.head, first_row + t, cell.dk)[feature] : 0.0F;
   }
   XLSTM_UNROLL
   for (unsigned i = 0; i < ahead.kValues; ++i) {
     const unsigned at = threadIdx.x + i * kRecurrentThreads;
     const auto t = static_cast<int32_t>(at / kWidth);
-    const auto column = static_cast<int32_t>(blockIdx.x * kWidth + at % kWidth);
+    const auto column = static_cast<int32_t>(static_cast<uint32_t>(task.strip) * kWidth + at % kWidth);
     const bool inside = t < count && column < cell.dv;
-    ahead.v[i] = inside ? head_row(cell, cell.v, first_row + t, cell.dv)[column] : 0.0F;
+    ahead.v[i] = inside ? head_row(cell, cell.v, task.head, first_row + t, cell.dv)[column] : 0.0F;
   }
   const auto lane = static_cast<int32_t>(threadIdx.x % 32);
-  const float* gates = cell.gates + (first_row + (lane < count ? lane : count - 1)) * cell.gates_stride + blockIdx.y;
+  const float* gates = cell.gates + (first_row + (lane < count ? lane : count - 1)) * cell.gates_stride + task.head;
   ahead.input = gates[0];
   ahead.forget = gates[cell.heads];
 }
@@ -264,6 +285,7 @@ __device__ __forceinline__ void store_normaliser(const CellTensors& cell, int64_
 
 // Where the tokens of a group are, and what is done with them.
 struct Group {
+  Task task;
   int64_t first_row;
   int32_t count;
   unsigned turn;     // 0 or 1: whose dots and floors
@@ -275,8 +297,8 @@ struct Group {
 __device__ __forceinline__ void stage_features(const RecurrentArgs& args, const Group& group, unsigned t, float q,
                                                float k, float forget, float input, const Shared& shared) {
   const CellTensors& cell = args.call.cell;
-  const float* const q_row = head_row(cell, cell.q, group.first_row + t, cell.dk);
-  const float* const k_row = head_row(cell, cell.k, group.first_row + t, cell.dk);
+  const float* const q_row = head_row(cell, cell.q, group.task.head, group.first_row + t, cell.dk);
+  const float* const k_row = head_row(cell, cell.k, group.task.head, group.first_row + t, cell.dk);
   float2* const operands = shared.operands + t * static_cast<unsigned>(args.padded_dk);
   float sum = 0.0F;
   for (int32_t a = threadIdx.x; a < args.padded_dk; a += kRecurrentThreads) {
@@ -381,9 +403,9 @@ __device__ __forceinline__ void write_h(const RecurrentArgs& args, const Group& 
   for (unsigned at = threadIdx.x; at < static_cast<unsigned>(group.count) * kWidth; at += kRecurrentThreads) {
     const unsigned t = at / kWidth;
     const unsigned in_strip = at % kWidth;
-    const auto column = static_cast<int32_t>(blockIdx.x * kWidth + in_strip);
+    const auto column = static_cast<int32_t>(static_cast<uint32_t>(group.task.strip) * kWidth + in_strip);
     if (column >= cell.dv) continue;
-    float* const h = cell.h + (group.first_row + t) * cell.h_stride + static_cast<int64_t>(blockIdx.y) * cell.dv;
+    float* const h = cell.h + (group.first_row + t) * cell.h_stride + int64_t{group.task.head} * cell.dv;
     float total = group.first_share ? 0.0F : h[column];
     XLSTM_UNROLL
     for (unsigned warp = 0; warp < kRecurrentWarps; ++warp)
@@ -403,7 +425,7 @@ __device__ __forceinline__ void write_h(const RecurrentArgs& args, const Group& 
 // and this, so that whoever finds all others gone may write. Without a fence: values that were used have been read.
 // A float, since compilers add integers up within the warp and wait for the sum at once; it is needed later.
 __device__ __forceinline__ float arrive(const RecurrentArgs& args, int64_t state) {
-  if (threadIdx.x != 0 || gridDim.x == 1) return 0.0F;
+  if (threadIdx.x != 0 || args.strips == 1) return 0.0F;
   return atomicAdd(args.call.arrivals + state, 1.0F);
 }
 
@@ -411,7 +433,7 @@ __device__ __forceinline__ float arrive(const RecurrentArgs& args, int64_t state
 template <class State>
 __device__ __forceinline__ void store_if_last(const RecurrentArgs& args, int64_t state, float before, float m,
                                               const Shared& shared) {
-  if (threadIdx.x == 0) shared.is_last[0] = before + 1.0F == static_cast<float>(gridDim.x) ? 1.0F : 0.0F;
+  if (threadIdx.x == 0) shared.is_last[0] = before + 1.0F == static_cast<float>(args.strips) ? 1.0F : 0.0F;
   __syncthreads();
   if (shared.is_last[0] == 0.0F) return;
   const CellTensors& cell = args.call.cell;
@@ -421,13 +443,13 @@ __device__ __forceinline__ void store_if_last(const RecurrentArgs& args, int64_t
   args.call.arrivals[state] = 0.0F;
 }
 
-// The block's span, never from the cache: a step reads it again when the kernel that may write it has ended.
-__device__ __forceinline__ const volatile CellSpan& span_of(const RecurrentArgs& args) {
-  return reinterpret_cast<const volatile CellSpan*>(args.call.spans)[blockIdx.z];
+// Never from the cache: a step reads it again when the kernel that may write it has ended.
+__device__ __forceinline__ const volatile CellSpan& span_of(const RecurrentArgs& args, const Task& task) {
+  return reinterpret_cast<const volatile CellSpan*>(args.call.spans)[task.span];
 }
 
-__device__ __forceinline__ int64_t state_of(const RecurrentArgs& args, int32_t slot) {
-  return static_cast<int64_t>(slot) * args.call.cell.heads + blockIdx.y;
+__device__ __forceinline__ int64_t state_of(const RecurrentArgs& args, const Task& task, int32_t slot) {
+  return int64_t{slot} * args.call.cell.heads + task.head;
 }
 
 }  // namespace xlstm::cuda

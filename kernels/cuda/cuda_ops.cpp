@@ -87,16 +87,21 @@ class CudaOps : public DeviceOps {
     const ProductOutput gates{
         .y = mutable_floats(act.gates), .stride = act.gates.stride(0), .cap = dims_.gate_soft_cap};
     const Normed u{block.norm_mlstm, act.x, rows};
-    ProductRows for_gates;
-    const ProductInput input_of_qkvo = input(u, block.qkvo, &for_gates);
-    if (input_of_qkvo.norm.kind == InputNorm::kRms) {
-      cuda::multiply_with_side(gpu_->queue, cuda::matrix_of(block.qkvo), cuda::matrix_of(block.gates), input_of_qkvo,
-                               rows, qkvo, gates);
+    if (is_fused(u)) {
+      cuda::multiply_with_side(gpu_->queue, cuda::matrix_of(block.qkvo), cuda::matrix_of(block.gates), fused(u), rows,
+                               qkvo, gates);
       return;
     }
-    const bool same = for_gates.values == nullptr;
-    multiply(block.gates, same ? input_of_qkvo : ProductInput{for_gates.values, for_gates.stride}, rows, gates);
-    multiply(block.qkvo, input_of_qkvo, rows, qkvo);
+    cuda::RmsNorm norm = norm_of(u, block.qkvo);
+    if (cuda::takes_side(rows, norm.width)) {
+      cuda::rms_norm_with_side(gpu_->queue, norm, side_product(block.gates, gates));
+    } else {
+      if (norm.out.bfloat16) norm.also = float32_rows(norm.out.stride, rows);
+      const ProductRows& for_gates = norm.out.bfloat16 ? norm.also : norm.out;
+      cuda::rms_norm(gpu_->queue, norm);
+      multiply(block.gates, {for_gates.values, for_gates.stride}, rows, gates);
+    }
+    multiply(block.qkvo, {norm.out.values, norm.out.stride}, rows, qkvo);
   }
 
   void mixer_out(const BlockWeights& block, int64_t rows, Activations& act) override {
@@ -156,7 +161,9 @@ class CudaOps : public DeviceOps {
     const auto padded = [](int64_t columns) { return static_cast<double>(cuda::padded_columns(columns)); };
     const double normed = padded(dims_.embedding_dim);
     double row = std::max(normed, padded(dims_.v_dim())) + padded(dims_.ffn_dim);  // inputs_, products_
-    if (matrices != WeightFormat::kFloat32) row += normed;                         // float32_inputs_
+    if (matrices != WeightFormat::kFloat32 && !cuda::takes_side(size.rows, dims_.embedding_dim)) {
+      row += normed;  // float32_inputs_
+    }
     if (size.rows > cuda::most_gate_up_rows(matrices)) row += 2 * static_cast<double>(dims_.ffn_dim);  // gate_up_
     return {.ffn = false, .scratch_bytes = sizeof(float) * row * static_cast<double>(size.rows)};
   }
@@ -178,38 +185,56 @@ class CudaOps : public DeviceOps {
     return {scratch.mutable_data_ptr(), stride, takes_bfloat16(linear)};
   }
 
-  // The input of the product with `linear`: normed here, or by the product itself. Where float32 weights need another,
-  // `for_float32` gets it.
-  [[nodiscard]] ProductInput input(const Normed& u, const Linear& linear, ProductRows* for_float32 = nullptr) {
-    const int64_t stride = u.x.stride(0);
-    const float* const x = floats(u.x) + u.first_row * stride;
-    const bool norms = u.norm.weight.defined();
-    if (u.rows <= cuda::kFusedNormRows && norms && u.row_ids == nullptr) {
-      return {x,
-              stride,
-              {.kind = InputNorm::kRms,
-               .weight = floats(u.norm.weight),
-               .bias = floats(u.norm.bias),
-               .eps = dims_.norm_eps}};
-    }
-    const ProductRows rows = rows_for(linear, inputs_, u.rows);
-    ProductRows also;
-    if (for_float32 != nullptr && rows.bfloat16) {
-      gpu_->grow(float32_inputs_, u.rows * rows.stride, at::kFloat);
-      also = {float32_inputs_.mutable_data_ptr(), rows.stride, /*bfloat16=*/false};
-      *for_float32 = also;
-    }
-    cuda::rms_norm(gpu_->queue, {.x = x,
-                                 .x_stride = stride,
-                                 .row_ids = u.row_ids,
-                                 .rows = u.rows,
-                                 .width = linear.in,
-                                 .weight = floats(u.norm.weight),
-                                 .bias = floats(u.norm.bias),
-                                 .eps = dims_.norm_eps,
-                                 .out = rows,
-                                 .also = also});
-    return {rows.values, rows.stride};
+  // Rows of `stride` floats for the product with the gates, which does not take them rounded.
+  [[nodiscard]] ProductRows float32_rows(int64_t stride, int64_t rows) {
+    gpu_->grow(float32_inputs_, rows * stride, at::kFloat);
+    return {float32_inputs_.mutable_data_ptr(), stride, /*bfloat16=*/false};
+  }
+
+  // Whether the product norms the rows itself.
+  [[nodiscard]] static bool is_fused(const Normed& u) {
+    return u.rows <= cuda::kFusedNormRows && u.norm.weight.defined() && u.row_ids == nullptr;
+  }
+
+  [[nodiscard]] static const float* first_of(const Normed& u) { return floats(u.x) + u.first_row * u.x.stride(0); }
+
+  [[nodiscard]] ProductInput fused(const Normed& u) const {
+    return {
+        first_of(u),
+        u.x.stride(0),
+        {.kind = InputNorm::kRms, .weight = floats(u.norm.weight), .bias = floats(u.norm.bias), .eps = dims_.norm_eps}};
+  }
+
+  // The norm whose rows the product with `linear` takes.
+  [[nodiscard]] cuda::RmsNorm norm_of(const Normed& u, const Linear& linear) {
+    return {.x = first_of(u),
+            .x_stride = u.x.stride(0),
+            .row_ids = u.row_ids,
+            .rows = u.rows,
+            .width = linear.in,
+            .weight = floats(u.norm.weight),
+            .bias = floats(u.norm.bias),
+            .eps = dims_.norm_eps,
+            .out = rows_for(linear, inputs_, u.rows)};
+  }
+
+  [[nodiscard]] static cuda::SideProduct side_product(const Linear& linear, const ProductOutput& y) {
+    const cuda::Matrix matrix = cuda::matrix_of(linear);
+    return {.w = static_cast<const float*>(matrix.weight),
+            .w_stride = matrix.row_bytes / static_cast<int64_t>(sizeof(float)),
+            .bias = matrix.bias,
+            .y = y.y,
+            .y_stride = y.stride,
+            .outs = static_cast<int32_t>(matrix.out),
+            .cap = y.cap};
+  }
+
+  // The input of the product with `linear`: normed here, or by the product itself.
+  [[nodiscard]] ProductInput input(const Normed& u, const Linear& linear) {
+    if (is_fused(u)) return fused(u);
+    const cuda::RmsNorm norm = norm_of(u, linear);
+    cuda::rms_norm(gpu_->queue, norm);
+    return {norm.out.values, norm.out.stride};
   }
 
   // LayerNorm over each head's features of h ⊙ σ(o), as the input of the output projection.

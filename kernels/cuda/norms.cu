@@ -1,4 +1,5 @@
 // The norms of rows.h: RMSNorm and the head norm with its gate.
+#include "kernels/cuda/product.h"
 #include "kernels/cuda/rows_parts.h"
 
 namespace xlstm::cuda {
@@ -100,6 +101,73 @@ __global__ void __launch_bounds__(kMostThreads) normalise_rows(RmsNormArgs args)
     if (column < args.width) values = load_pack<kCount>(x + column);
     if (has_norm && column < args.width) weights = load_pack<kCount>(args.weight + column);
     put_normed(args, column, values, weights, scale);
+  }
+}
+
+struct SideArgs {
+  RmsNormArgs norm;
+  SideProduct product;
+};
+
+constexpr int kSideOuts = 2;  // rows of w that a block multiplies by
+
+template <int kCount>
+__device__ inline float dot(const Pack<float, kCount>& x, const Pack<float, kCount>& y) {
+  float sum = 0;
+  XLSTM_UNROLL
+  for (int i = 0; i < kCount; ++i) sum = fmaf(x.v[i], y.v[i], sum);
+  return sum;
+}
+
+// normalise_rows() of rows that have no more packs than a block has threads, and of each kSideOuts products. What is
+// constant is read before the row is waited for. Grid: [rows, outs / kSideOuts up]; the first of a row's blocks writes
+// it.
+template <int kCount>
+__global__ void __launch_bounds__(kMostThreads) normalise_and_multiply(SideArgs args) {
+  __shared__ float partial[kMostThreads / kLanes];
+  __shared__ float partial_dots[kSideOuts][kMostThreads / kLanes];
+  start_next();
+  const RmsNormArgs& norm = args.norm;
+  const SideProduct& side = args.product;
+  const int column = static_cast<int>(threadIdx.x) * kCount;
+  const int64_t first_out = static_cast<int64_t>(blockIdx.y) * kSideOuts;
+  const bool inside = column < norm.width;
+  Pack<float, kCount> gain = {};
+  Pack<float, kCount> bias = {};
+  Pack<float, kCount> weights[kSideOuts] = {};
+  if (inside) {
+    gain = load_pack<kCount>(norm.weight + column);
+    if (norm.bias != nullptr) bias = load_pack<kCount>(norm.bias + column);
+    XLSTM_UNROLL
+    for (int i = 0; i < kSideOuts; ++i) {
+      if (first_out + i < side.outs) weights[i] = load_pack<kCount>(side.w + (first_out + i) * side.w_stride + column);
+    }
+  }
+  wait_for_previous();
+
+  const int64_t row = blockIdx.x;
+  Pack<float, kCount> y = {};
+  if (inside) y = load_pack<kCount>(norm.x + row * norm.x_stride + column);
+  const float scale = rsqrtf(fmaf(block_sum(sum_of_squares(y), partial), norm.inverse_width, norm.eps));
+  XLSTM_UNROLL
+  for (int i = 0; i < kCount; ++i) y.v[i] = fmaf(y.v[i], scale * gain.v[i], bias.v[i]);
+  if (blockIdx.y == 0 && column < norm.out.stride) {
+    put_pack(norm.out, row, column, y);
+    if (norm.also.values != nullptr) put_pack(norm.also, row, column, y);
+  }
+  const auto warp = threadIdx.x / kLanes;
+  XLSTM_UNROLL
+  for (int i = 0; i < kSideOuts; ++i) {
+    const float sum = warp_sum(dot(y, weights[i]));
+    if (threadIdx.x % kLanes == 0) partial_dots[i][warp] = sum;
+  }
+  __syncthreads();
+  const unsigned warps = blockDim.x / kLanes;
+  const unsigned lane = threadIdx.x % kLanes;
+  for (unsigned i = warp; i < kSideOuts && first_out + i < side.outs; i += warps) {
+    float sum = warp_sum(lane < warps ? partial_dots[i][lane] : 0.0F);
+    if (side.bias != nullptr) sum += side.bias[first_out + i];
+    if (lane == 0) side.y[row * side.y_stride + first_out + i] = capped(sum, side.cap);
   }
 }
 
@@ -247,26 +315,53 @@ void normalise(Queue& queue, int64_t rows, const RmsNormArgs& args) {
   }
 }
 
+RmsNormArgs own_args(const RmsNorm& args) {
+  check_grid(args.rows, args.out.stride);
+  XLSTM_ASSERT(args.also.values == nullptr || args.also.stride == args.out.stride);
+  return {args.x,
+          args.row_ids,
+          args.weight,
+          args.bias,
+          out_rows(args.out, args.width),
+          args.also.values == nullptr ? OutRows{} : out_rows(args.also, args.width),
+          args.x_stride,
+          args.width,
+          args.eps,
+          1.0F / static_cast<float>(args.width)};
+}
+
+bool takes_vectors(const RmsNorm& args) {
+  return is_aligned(args.x) && is_aligned(args.weight) && is_aligned(args.bias) && is_aligned(args.out) &&
+         is_aligned(args.also) && is_whole(args.x_stride) && is_whole(args.width);
+}
+
 }  // namespace
 
 void rms_norm(Queue& queue, const RmsNorm& args) {
-  check_grid(args.rows, args.out.stride);
-  const RmsNormArgs own = {args.x,
-                           args.row_ids,
-                           args.weight,
-                           args.bias,
-                           out_rows(args.out, args.width),
-                           args.also.values == nullptr ? OutRows{} : out_rows(args.also, args.width),
-                           args.x_stride,
-                           args.width,
-                           args.eps,
-                           1.0F / static_cast<float>(args.width)};
-  XLSTM_ASSERT(args.also.values == nullptr || args.also.stride == args.out.stride);
-  if (is_aligned(args.x) && is_aligned(args.weight) && is_aligned(args.bias) && is_aligned(args.out) &&
-      is_aligned(args.also) && is_whole(args.x_stride) && is_whole(args.width)) {
+  const RmsNormArgs own = own_args(args);
+  if (takes_vectors(args)) {
     normalise<kRowVector>(queue, args.rows, own);
   } else {
     normalise<1>(queue, args.rows, own);
+  }
+}
+
+bool takes_side(int64_t rows, int64_t width) {
+  return rows <= kFewRows && padded_columns(width) <= int64_t{kMostThreads} * (is_whole(width) ? kRowVector : 1);
+}
+
+void rms_norm_with_side(Queue& queue, const RmsNorm& args, const SideProduct& side) {
+  const bool vectors = takes_vectors(args) && is_aligned(side.w) && is_whole(side.w_stride);
+  XLSTM_ASSERT(takes_side(args.rows, args.width) && vectors == is_whole(args.width));
+  XLSTM_ASSERT(args.out.stride == padded_columns(args.width) && args.weight != nullptr && args.row_ids == nullptr);
+  const SideArgs own = {own_args(args), side};
+  const Grid grid = {.x = static_cast<unsigned>(args.rows),
+                     .y = grid_size(side.outs, kSideOuts),
+                     .threads = grid_size(args.out.stride, vectors ? kRowVector * kLanes : kLanes) * kLanes};
+  if (vectors) {
+    run<normalise_and_multiply<kRowVector>>(queue, grid, own);
+  } else {
+    run<normalise_and_multiply<1>>(queue, grid, own);
   }
 }
 

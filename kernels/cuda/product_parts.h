@@ -102,7 +102,7 @@ __device__ inline int chunk_place(int row, int chunk) {
 __device__ inline void put(const ProductArgs& args, int64_t row, int column, float sum) {
   float* const y = static_cast<float*>(args.y) + row * args.y_stride + column;
   if (args.bias != nullptr) sum += args.bias[column];
-  if (args.cap > 0) sum = args.cap * tanhf(sum / args.cap);
+  sum = capped(sum, args.cap);
   if (args.sink == kAdd) {
     atomicAdd(y, sum);  // no other thread adds to it; unlike a load and a store, nothing waits for it
   } else {

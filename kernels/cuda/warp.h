@@ -1,4 +1,4 @@
-// What kernels of all kinds need: sums over a warp, the sigmoid. For .cu files only.
+// What kernels of all kinds need: sums over a warp, the sigmoid, the soft cap. For .cu files only.
 #pragma once
 
 #include "kernels/cuda/kernel.h"
@@ -26,6 +26,11 @@ __device__ inline float warp_sum(float value) {
 __device__ inline float sigmoid(float x) {
   const float small = expf(-fabsf(x));
   return (x < 0 ? small : 1.0F) / (1 + small);
+}
+
+// cap · tanh(x / cap); cap 0 means none.
+__device__ inline float capped(float x, float cap) {
+  return cap > 0 ? cap * tanhf(x / cap) : x;
 }
 
 // 0 where x is -inf.

@@ -70,8 +70,17 @@ struct Reference {
   std::vector<double> h, h_size;
 };
 
+// The relative size of a rounding to bfloat16: half a unit in the last of 8 significant bits.
+const double kBfloatRounding = std::ldexp(1.0, -8) * 1.01;
+
+// Of a state of that type, a step.
+inline double state_rounding(at::ScalarType dtype) {
+  return dtype == at::kFloat ? 0 : kBfloatRounding;
+}
+
 // Runs the reference over all spans and compares h of every row and the states with what a kernel made of the same
-// input. `unit` is the relative size of one rounding.
+// input. `state_unit` is the relative
+// size of the state's roundings.
 inline void expect_cell(const ModelDims& dims, const Activations& act, const LayerState& before,
                         const LayerState& after, const std::vector<Span>& spans, double state_unit) {
   for (const Span& span : spans) {

@@ -123,7 +123,7 @@ TEST_P(CpuCellTest, StepsOfMoreHeadsThanAVectorHasLanesFollowTheRecurrence) {
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       Random random(static_cast<uint64_t>(90 + heads));
       const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, dtype)};
-      const double rounding = dtype == at::kFloat ? 0 : std::ldexp(1.0, -8) * 1.01;
+      const double rounding = test::state_rounding(dtype);
       for (const int threads : {1, 3}) {
         SCOPED_TRACE(cat(text(dims), dtype == at::kFloat ? " float32" : " bfloat16", " threads ", threads));
         const Result steps = run_steps(dims, input, spans, threads);
@@ -148,7 +148,7 @@ TEST_P(CpuCellTest, OddAndLargeHeadsFollowTheRecurrence) {
       const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, dtype)};
       const int threads = 1 + static_cast<int>(seed % 4);
       // Half a unit in the last of 8 significant bits, once where the state is carried, else for every token.
-      const double rounding = dtype == at::kFloat ? 0 : std::ldexp(1.0, -8) * 1.01;
+      const double rounding = test::state_rounding(dtype);
       const Result chunked = run(chunkwise(chunk), dims, input, spans, threads);
       expect_cell(dims, chunked.act, input.state, chunked.state, spans, rounding);
       const Result sequence = run(make_cpu_sequence, dims, input, spans, threads);
@@ -306,7 +306,7 @@ TEST_P(CpuCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
     Random random(7);
     const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, at::kBFloat16)};
     // Half a unit in the last of 8 significant bits per rounding.
-    const double rounding = std::ldexp(1.0, -8) * 1.01;
+    const double rounding = test::kBfloatRounding;
     const Result steps = run_steps(dims, input, spans, 3);
     expect_cell(dims, steps.act, input.state, steps.state, spans, 64 * rounding);
 

@@ -34,9 +34,6 @@ using test::Random;
 using test::rows_of;
 using test::same_bits;
 
-// Half a unit in the last of 8 significant bits.
-const double kBfloatRounding = std::ldexp(1.0, -8) * 1.01;
-
 struct Result {
   Activations act;
   LayerState state;
@@ -120,7 +117,7 @@ class DeviceCellTest : public testing::Test {
     SCOPED_TRACE(cat(text(dims), " chunk ", chunk, " state ", at::toString(dtype)));
     const std::vector<Span> spans = make_spans(lengths);
     const Result input = random_input(dims, spans, seed_++, dtype);
-    const double rounding = dtype == at::kFloat ? 0 : kBfloatRounding;
+    const double rounding = test::state_rounding(dtype);
     const Result chunked = run(chunkwise(chunk), dims, input, spans);
     ASSERT_NO_FATAL_FAILURE(expect_cell(dims, chunked.act, input.state, chunked.state, spans, rounding));
     const Result whole = run(sequence, dims, input, spans);
@@ -200,6 +197,22 @@ TEST_F(DeviceCellTest, MoreSpansThanFitACommandAreAllRun) {
     const Result result = run(make, dims, input, spans);
     expect_cell(dims, result.act, input.state, result.state, spans, 0);
     if (HasFatalFailure()) return;
+  }
+}
+
+// More of a head's strips of columns, heads and sequences than a device works on at once, some heads in several parts.
+TEST_F(DeviceCellTest, StepsOfMoreSequencesThanFitTheDeviceAtOnceAreAllRun) {
+  for (const ModelDims& dims : {cell_dims(8, 40, 64), cell_dims(4, 300, 68), cell_dims(5, 33, 71)}) {
+    std::vector<Span> spans;
+    for (int64_t i = 0; i < 70; ++i) spans.push_back({69 - i, i, 1});
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      Random random(21);
+      const Result input{random.activations(dims, rows_of(spans)), random.state(dims, 70, dtype)};
+      const Result result =
+          run([](DeviceUnderTest& device, const ModelDims& of) { return device.step(of); }, dims, input, spans);
+      expect_cell(dims, result.act, input.state, result.state, spans, test::state_rounding(dtype));
+      if (HasFatalFailure()) return;
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "kernels/cuda/cell_recurrent.h"
 #include "tests/kernels/cell_cases.h"
 #include "tests/kernels/cell_reference.h"
 #include "tests/kernels/op_dims.h"
@@ -40,6 +41,27 @@ TEST(CudaChunkwise, Bfloat16ProductsFollowTheRecurrence) {
           ->run({placed, state, spans});
       test::expect_cell(dims, from_device(placed), before, from_device(state), spans, kBfloatProducts);
       if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Its q, k and n leave the least room for C in a block's shared memory.
+TEST(CudaRecurrent, TheLongestHeadsFit) {
+  const auto device = test::make_cuda_under_test();
+  const std::vector<Span> spans = test::make_spans({1, 1});
+  for (const int64_t dv : {3, 8}) {
+    const ModelDims dims = test::cell_dims(1, cuda::kMaxRecurrentDk, dv);
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
+      Random random(7);
+      const Activations act = random.activations(dims, 2);
+      const LayerState before = random.state(dims, test::kCellSlots, dtype);
+      for (const auto& kernel : {device->step(dims), device->sequence(dims)}) {
+        const Activations placed = on_device(act, dims, *device);
+        LayerState state = on_device(before, *device);
+        kernel->run({placed, state, spans});
+        test::expect_cell(dims, from_device(placed), before, from_device(state), spans, test::state_rounding(dtype));
+        if (HasFatalFailure()) return;
+      }
     }
   }
 }
