@@ -13,8 +13,9 @@ struct FoundLogit {
 
 // Working memory, kept from call to call.
 struct CandidateScratch {
-  std::vector<float> bests;
-  std::vector<float> ranked;
+  std::vector<int32_t> bests;
+  std::vector<int64_t> keys;
+  std::vector<int32_t> order;
   std::vector<FoundLogit> found;
 };
 
