@@ -22,11 +22,12 @@
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
 #include <stdexcept>
 #include <string>
+
+#include "tests/emulation/settings.h"
 
 namespace xlstm::cuda_emulator {
 
@@ -34,28 +35,15 @@ struct Fault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Of blocks, of warps between barriers, of lanes between functions of a warp.
-enum class Order { kForward, kReversed, kShuffled };
-
-struct Settings {
-  Order order = Order::kShuffled;
-  uint64_t seed = 1;  // of kShuffled
-  int os_threads = 2;
-};
+using emulation::Order;
+using emulation::Settings;
 
 // Of all launches from now on.
 [[nodiscard]] Settings& settings();
 
 // Puts settings back at the end of a scope.
-class ScopedSettings {
- public:
-  ScopedSettings() : saved_(settings()) {}
-  ~ScopedSettings() { settings() = saved_; }
-  ScopedSettings(const ScopedSettings&) = delete;
-  ScopedSettings& operator=(const ScopedSettings&) = delete;
-
- private:
-  Settings saved_;
+struct ScopedSettings : emulation::ScopedSettings<Settings> {
+  ScopedSettings() : emulation::ScopedSettings<Settings>(settings()) {}
 };
 
 // False in builds with a sanitizer, which reports bad accesses itself and ends the program.
@@ -64,8 +52,7 @@ class ScopedSettings {
 // Memory that holds NaNs, aligned to 16 bytes, and ends within 15 bytes of a page which no one may touch.
 [[nodiscard]] std::shared_ptr<void> guarded_memory(size_t bytes);
 
-// Calls `run` in forward, reversed and some shuffled orders and returns what differs from the first result, bit by bit,
-// or an empty string. `run` returns the bytes that it computed.
+// emulation::order_dependence() by settings().
 [[nodiscard]] std::string order_dependence(const std::function<std::string()>& run);
 
 }  // namespace xlstm::cuda_emulator

@@ -9,14 +9,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <numeric>
 #include <thread>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "emulator.h"
-#include "tests/metal_emulator/team.h"
+#include "tests/emulation/team.h"
+#include "tests/emulation/turns.h"
 #include "worker.h"
 
 namespace xlstm::cuda_emulator {
@@ -110,19 +110,13 @@ void set_up(Launch& launch, const Kernel& kernel, const cuda::Grid& grid, const 
   launch.arguments = arguments;
   launch.grid = grid;
   launch.settings = settings();
-  launch.order.resize(size_t{grid.x} * grid.y * grid.z);
-  std::iota(launch.order.begin(), launch.order.end(), 0U);
-  if (launch.settings.order == Order::kReversed) std::reverse(launch.order.begin(), launch.order.end());
-  if (launch.settings.order == Order::kShuffled) {
-    std::minstd_rand random(static_cast<unsigned>(launch.settings.seed));
-    std::shuffle(launch.order.begin(), launch.order.end(), random);
-  }
+  launch.order = emulation::ordered_blocks(launch.settings, size_t{grid.x} * grid.y * grid.z);
 }
 
 void run_now(const Kernel& kernel, const cuda::Grid& grid, const void* arguments) {
   Launch launch;
   set_up(launch, kernel, grid, arguments);
-  emulator::Team<Worker, Launch>::get().run(launch);
+  emulation::Team<Worker, Launch>::get().run(launch);
   if (launch.failed) throw Fault(launch.fault);
 }
 
@@ -149,7 +143,7 @@ void run_overlapping(const Graph& graph) {
       threads[(begun + 1) % threads.size()].begin(next, next.order.front());
     }
     if (began_early) threads[i % threads.size()].finish();
-    if (!launches[i].failed) emulator::Team<Worker, Launch>::get().run(launches[i]);
+    if (!launches[i].failed) emulation::Team<Worker, Launch>::get().run(launches[i]);
     if (!launches[i].failed) continue;
     for (size_t later = i + 1; later <= begun; ++later) {
       launches[later].failed = true;
@@ -191,6 +185,14 @@ Settings& settings() {
   return value;
 }
 
+bool has_checks() {
+#if defined(XLSTM_EMULATOR_THREAD) || defined(XLSTM_EMULATOR_ADDRESS)
+  return false;
+#else
+  return true;
+#endif
+}
+
 std::shared_ptr<void> guarded_memory(size_t bytes) {
   constexpr size_t kAlignment = 16;
   const auto memory = std::make_shared<GuardedMemory>(std::max<size_t>(bytes, 1));
@@ -200,22 +202,7 @@ std::shared_ptr<void> guarded_memory(size_t bytes) {
 }
 
 std::string order_dependence(const std::function<std::string()>& run) {
-  const ScopedSettings saved;
-  settings().order = Order::kForward;
-  const std::string expected = run();
-  const auto compare = [&](const std::string& name) {
-    const std::string got = run();
-    const auto [a, b] = std::mismatch(expected.begin(), expected.end(), got.begin(), got.end());
-    if (a == expected.end() && b == got.end()) return std::string();
-    return name + " order differs from the forward one at byte " + std::to_string(a - expected.begin());
-  };
-  settings().order = Order::kReversed;
-  std::string difference = compare("reversed");
-  settings().order = Order::kShuffled;
-  for (settings().seed = 1; difference.empty() && settings().seed <= 4; ++settings().seed) {
-    difference = compare("shuffled (seed " + std::to_string(settings().seed) + ")");
-  }
-  return difference;
+  return emulation::order_dependence(settings(), run);
 }
 
 void launch(const Kernel& kernel, const cuda::Grid& grid, const void* arguments, cuda::StreamHandle stream,

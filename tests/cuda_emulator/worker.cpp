@@ -4,12 +4,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <csignal>
+#include <cstdio>
 #include <cstring>
 #include <new>
-#include <numeric>
 #include <string_view>
 
-#include "signals.h"
+#include "tests/emulation/signals.h"
 
 namespace xlstm::cuda_emulator {
 namespace {
@@ -44,6 +45,19 @@ std::string name_of(const Kernel& kernel) {
   return std::string(rest.substr(0, rest.find_first_of(";,]")));
 }
 
+std::string describe(int signal, const void* address) {
+  if (signal == SIGFPE) return "a division by zero";
+  // The checks that the compiler puts into kernels stop them by such an instruction.
+  if (signal == SIGILL || signal == SIGTRAP) return "a misaligned access, index out of range or arithmetic overflow";
+  char text[64];
+  snprintf(text, sizeof(text), "an access to %p, where no memory is", address);
+  return text;
+}
+
+void take_fault(int signal, const void* address) {
+  if (running_worker != nullptr) running_worker->fault([&] { return describe(signal, address); });
+}
+
 }  // namespace
 
 constinit thread_local Worker* running_worker = nullptr;
@@ -74,17 +88,15 @@ Worker::Worker() = default;
 
 void Worker::prepare(Launch& launch) {
   launch_ = &launch;
-  catch_faults_of_this_thread();
+  emulation::catch_faults_of_this_thread(&take_fault);
   if (launch.grid.threads > fibers_.size()) {
-    stacks_ = std::make_unique<emulator::Stacks>(launch.grid.threads);
+    stacks_ = std::make_unique<emulation::Stacks>(launch.grid.threads);
     fibers_.resize(launch.grid.threads);
     make_fibers();
   }
   warps_ = launch.grid.threads / kLanes;
-  warp_order_.resize(warps_);
   stops_.resize(warps_);
-  random_.seed(static_cast<unsigned>(launch.settings.seed * 2654435761U + 1));
-  order_lanes();
+  turns_.begin_launch(launch.settings, warps_);
 }
 
 void Worker::run(Launch& launch) {
@@ -128,7 +140,7 @@ void Worker::make_fibers() {
 void Worker::fiber_main(void* argument) {
   const Fiber& fiber = *static_cast<Fiber*>(argument);
   Worker& self = *fiber.worker;
-  emulator::begin_context(*self.previous_);
+  emulation::begin_context(*self.previous_);
   for (;;) {
     self.launch_->kernel->body(self.launch_->arguments);
     self.arrive(kEnd, 0);
@@ -148,16 +160,16 @@ void Worker::begin_block(uint32_t block) {
     fibers_[i].group = 0;
   }
   // By the block, so that a run is the same whichever OS thread takes it.
-  random_.seed(static_cast<unsigned>(launch_->settings.seed * 2654435761U + block * 40503U + 1));
+  turns_.seed(block);
   waited_for_previous_ = false;
   arrived_ = 0;
   std::fill(stops_.begin(), stops_.end(), Stop{});
   barriers_.clear();
   unpublished_ = false;
-  order_warps();
-  first_lane_ = warp_order_[0] * kLanes;
-  start_round();
-  current_ = first_lane_ + lane_order_[0];
+  turns_.order_warps();
+  turns_.order_lanes();
+  first_lane_ = turns_.warp(0) * kLanes;
+  current_ = first_lane_ + turns_.lane(0);
 }
 
 void Worker::run_block() {
@@ -171,27 +183,6 @@ void Worker::run_block() {
     report_fault();
     make_fibers();
   }
-}
-
-void Worker::order_lanes() {
-  const Order order = launch_->settings.order;
-  lane_orders_used_ = order == Order::kShuffled ? kLaneOrders : 1;
-  for (unsigned i = 0; i < lane_orders_used_; ++i) {
-    auto& lanes = lane_orders_[i];
-    std::iota(lanes.begin(), lanes.end(), uint8_t{0});
-    if (order == Order::kReversed) std::reverse(lanes.begin(), lanes.end());
-    if (order == Order::kShuffled) std::shuffle(lanes.begin(), lanes.end(), random_);
-  }
-}
-
-void Worker::order_warps() {
-  std::iota(warp_order_.begin(), warp_order_.end(), uint16_t{0});
-  if (launch_->settings.order == Order::kReversed) std::reverse(warp_order_.begin(), warp_order_.end());
-  if (launch_->settings.order == Order::kShuffled) std::shuffle(warp_order_.begin(), warp_order_.end(), random_);
-}
-
-void Worker::start_round() {
-  lane_order_ = lane_orders_[lane_orders_used_ == 1 ? 0 : random_() % kLaneOrders].data();
 }
 
 void Worker::switch_to(unsigned thread) {
@@ -212,12 +203,12 @@ void Worker::arrive(const Stop& stop) {
     place_ = stop;
   } else if (stop.line != place_.line ||
              (stop.operation != place_.operation && std::string_view(stop.operation) != place_.operation)) {
-    diverged(stop.operation, stop.line, place_.operation, place_.line, first_lane_ + lane_order_[0]);
+    diverged(stop.operation, stop.line, place_.operation, place_.line, first_lane_ + turns_.lane(0));
   } else if (stop.barrier != place_.barrier || stop.number != place_.number || stop.threads != place_.threads) {
     fault([&] { return "is not where the other lanes are at " + at(stop.operation, stop.line); });
   }
   if (++arrived_ < kLanes) {
-    switch_to(first_lane_ + lane_order_[arrived_]);
+    switch_to(first_lane_ + turns_.lane(arrived_));
   } else {
     end_round();
   }
@@ -231,28 +222,28 @@ void Worker::end_round() {
     stops_[first_lane_ / kLanes] = place_;
     return schedule();
   }
-  start_round();
-  switch_to(first_lane_ + lane_order_[0]);
+  turns_.order_lanes();
+  switch_to(first_lane_ + turns_.lane(0));
 }
 
 void Worker::schedule() {
   for (;;) {
     release_some();
-    const size_t skipped = launch_->settings.order == Order::kShuffled ? random_() % warps_ : 0;
+    const size_t skipped = turns_.skipped_warps();
     for (unsigned i = 0; i < warps_; ++i) {
-      const unsigned warp = warp_order_[(skipped + i) % warps_];
+      const unsigned warp = turns_.warp((skipped + i) % warps_);
       if (!can_go_on(stops_[warp])) continue;
       finish_copies(stops_[warp]);
       stops_[warp] = {};
       first_lane_ = warp * kLanes;
-      start_round();
-      return switch_to(first_lane_ + lane_order_[0]);
+      turns_.order_lanes();
+      return switch_to(first_lane_ + turns_.lane(0));
     }
     const Stop here = stops_[first_lane_ / kLanes];
     if (here.operation == kEnd && all_stopped_at(here)) return end_block();
     if (here.operation == kBarrier && all_stopped_at(here)) {
       std::fill(stops_.begin(), stops_.end(), Stop{});
-      order_warps();
+      turns_.order_warps();
     } else if (early_) {
       switch_context(fibers_[current_].context, main_);
     } else {
@@ -379,13 +370,10 @@ void Worker::leave() {
 void Worker::report_fault() {
   const std::lock_guard lock(launch_->mutex);
   if (launch_->failed) return;
-  static constexpr const char* kOrders[] = {"forward", "reversed", "shuffled by seed "};
-  const Settings& settings = launch_->settings;
   launch_->failed = true;
   launch_->fault = "CUDA kernel " + name_of(*launch_->kernel) + " (block " + std::to_string(block_.index.x) + ", " +
                    std::to_string(block_.index.y) + ", " + std::to_string(block_.index.z) + ", " + place(current_) +
-                   "): " + fault_ + " [order: " + kOrders[static_cast<int>(settings.order)] +
-                   (settings.order == Order::kShuffled ? std::to_string(settings.seed) : "") + "]";
+                   "): " + fault_ + " [order: " + order_name(launch_->settings) + "]";
 }
 
 const std::byte* exchange(const void* mine, size_t bytes, const char* operation, int line) {

@@ -7,14 +7,14 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "emulator.h"
 #include "include/emulated_device.h"
-#include "tests/metal_emulator/fiber.h"
+#include "tests/emulation/fiber.h"
+#include "tests/emulation/turns.h"
 
 namespace xlstm::cuda {
 struct TensorMap {
@@ -26,7 +26,7 @@ struct TensorMap {
 
 namespace xlstm::cuda_emulator {
 
-constexpr unsigned kLanes = 32;
+using emulation::kLanes;
 constexpr size_t kMaxSharedBytes = size_t{227} * 1024;
 
 // What memory holds before it is written: NaN as float32, bfloat16 and float16.
@@ -133,7 +133,7 @@ class Worker {
     friend bool operator==(const Stop&, const Stop&) = default;
   };
   struct Fiber {
-    emulator::Context context;
+    emulation::Context context;
     Index index;
     Worker* worker = nullptr;
     std::vector<Copy> copies;  // under way
@@ -161,21 +161,18 @@ class Worker {
   static void end_phase_if_complete(PhaseBarrier& barrier);
   void begin_copy(BulkCopy copy, const void* barrier, int line);
   void finish_copies(const Stop& stop);
-  void start_round();
   void switch_to(unsigned thread);
   [[noreturn]] void diverged(const char* operation, int line, const char* other_operation, int other_line,
                              unsigned other);
   [[noreturn]] void leave();
   void report_fault();
-  void order_lanes();
-  void order_warps();
 
   Launch* launch_ = nullptr;
   Block block_;
   std::vector<Fiber> fibers_;
-  std::unique_ptr<emulator::Stacks> stacks_;
-  emulator::Context main_;
-  emulator::Context* previous_ = nullptr;  // that was switched from
+  std::unique_ptr<emulation::Stacks> stacks_;
+  emulation::Context main_;
+  emulation::Context* previous_ = nullptr;  // that was switched from
   bool faulted_ = false;
   std::string fault_;                 // what is wrong
   bool early_ = false;                // wait_for_previous() suspends the block
@@ -184,13 +181,11 @@ class Worker {
 
   // A round: the lanes of a warp run, one after the other, until each has arrived somewhere.
   unsigned first_lane_ = 0;  // of the warp, as a thread
-  const uint8_t* lane_order_ = nullptr;
   unsigned arrived_ = 0;
   Stop place_;  // where
   // Warps run, one after the other, until each has to wait for others or has ended.
   unsigned warps_ = 0;
   std::vector<Stop> stops_;
-  std::vector<uint16_t> warp_order_;
   std::unordered_map<const void*, PhaseBarrier> barriers_;
   bool unpublished_ = false;  // barriers
 
@@ -201,10 +196,7 @@ class Worker {
   GuardedMemory shared_memory_{kMaxSharedBytes};
   std::byte* shared_ = nullptr;
 
-  static constexpr unsigned kLaneOrders = 16;
-  std::array<std::array<uint8_t, kLanes>, kLaneOrders> lane_orders_{};
-  unsigned lane_orders_used_ = 1;
-  std::minstd_rand random_;
+  emulation::Turns turns_;
 };
 
 // Whose fiber runs on this OS thread; null outside of kernels.

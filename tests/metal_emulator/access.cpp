@@ -78,12 +78,10 @@ void Worker::leave() {
 void Worker::report_fault() {
   const std::lock_guard lock(launch_->mutex);
   if (launch_->failed) return;
-  static constexpr const char* kOrders[] = {"forward", "reversed", "shuffled by seed "};
   launch_->failed = true;
   launch_->fault = "Metal kernel " + launch_->kernel->name + " (threadgroup " + std::to_string(group_[0]) + ", " +
                    std::to_string(group_[1]) + ", " + std::to_string(group_[2]) + ", " + place(current_) +
-                   "): " + fault_ + " [order: " + kOrders[static_cast<int>(launch_->settings.order)] +
-                   (launch_->settings.order == Order::kShuffled ? std::to_string(launch_->settings.seed) : "") + "]";
+                   "): " + fault_ + " [order: " + order_name(launch_->settings) + "]";
 }
 
 void Worker::fault_at(const void* address) {

@@ -22,11 +22,11 @@
 // Host code may be used on one thread at a time.
 #pragma once
 
-#include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
-#include <string_view>
+
+#include "tests/emulation/settings.h"
 
 namespace xlstm::emulator {
 
@@ -34,13 +34,9 @@ struct Fault : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Of threadgroups, of simdgroups between barriers, of lanes between simd_ functions.
-enum class Order { kForward, kReversed, kShuffled };
+using emulation::Order;
 
-struct Settings {
-  Order order = Order::kShuffled;
-  uint64_t seed = 1;  // of kShuffled
-  int os_threads = 2;
+struct Settings : emulation::Settings {
   bool check_bounds = true;
   bool check_races = true;  // and threadgroup memory read before it was written; needs check_bounds
 };
@@ -49,22 +45,14 @@ struct Settings {
 [[nodiscard]] Settings& settings();
 
 // Puts settings back at the end of a scope.
-class ScopedSettings {
- public:
-  ScopedSettings() : saved_(settings()) {}
-  ~ScopedSettings() { settings() = saved_; }
-  ScopedSettings(const ScopedSettings&) = delete;
-  ScopedSettings& operator=(const ScopedSettings&) = delete;
-
- private:
-  Settings saved_;
+struct ScopedSettings : emulation::ScopedSettings<Settings> {
+  ScopedSettings() : emulation::ScopedSettings<Settings>(settings()) {}
 };
 
 // False where the shaders are compiled with another sanitizer: then check_bounds and check_races do nothing.
 [[nodiscard]] bool has_checks();
 
-// Calls `run` in forward, reversed and some shuffled orders and returns what differs from the first result, bit by bit,
-// or an empty string. `run` returns the bytes that it computed.
+// emulation::order_dependence() by settings().
 [[nodiscard]] std::string order_dependence(const std::function<std::string()>& run);
 
 }  // namespace xlstm::emulator

@@ -3,16 +3,13 @@
 #include <ATen/native/mps/MetalShaderLibrary.h>
 
 #include <algorithm>
-#include <condition_variable>
 #include <cstring>
 #include <deque>
-#include <numeric>
-#include <random>
-#include <thread>
 
 #include "emulator.h"
 #include "registry.h"
-#include "team.h"
+#include "tests/emulation/team.h"
+#include "tests/emulation/turns.h"
 #include "worker.h"
 
 namespace xlstm::emulator {
@@ -117,22 +114,7 @@ bool has_checks() {
 }
 
 std::string order_dependence(const std::function<std::string()>& run) {
-  const ScopedSettings saved;
-  settings().order = Order::kForward;
-  const std::string expected = run();
-  const auto compare = [&](const std::string& name) {
-    const std::string got = run();
-    const auto [a, b] = std::mismatch(expected.begin(), expected.end(), got.begin(), got.end());
-    if (a == expected.end() && b == got.end()) return std::string();
-    return name + " order differs from the forward one at byte " + std::to_string(a - expected.begin());
-  };
-  settings().order = Order::kReversed;
-  std::string difference = compare("reversed");
-  settings().order = Order::kShuffled;
-  for (settings().seed = 1; difference.empty() && settings().seed <= 4; ++settings().seed) {
-    difference = compare("shuffled (seed " + std::to_string(settings().seed) + ")");
-  }
-  return difference;
+  return emulation::order_dependence(settings(), run);
 }
 
 }  // namespace xlstm::emulator
@@ -269,15 +251,10 @@ void MetalKernelFunction::dispatch(c10::ArrayRef<uint64_t> length, c10::Optional
     launch.ranges.push_back(emulator::bind(self, i));
     launch.buffers.push_back(reinterpret_cast<void*>(launch.ranges.back().begin));
   }
-  launch.order.resize(launch.groups[0] * launch.groups[1] * launch.groups[2]);
-  std::iota(launch.order.begin(), launch.order.end(), 0U);
-  if (launch.settings.order == emulator::Order::kReversed) std::reverse(launch.order.begin(), launch.order.end());
-  if (launch.settings.order == emulator::Order::kShuffled) {
-    std::minstd_rand random(static_cast<unsigned>(launch.settings.seed));
-    std::shuffle(launch.order.begin(), launch.order.end(), random);
-  }
+  const size_t groups = launch.groups[0] * launch.groups[1] * launch.groups[2];
+  launch.order = xlstm::emulation::ordered_blocks(launch.settings, groups);
   emulator::prepare_checks(launch);
-  emulator::Team<emulator::Worker, emulator::Launch>::get().run(launch);
+  xlstm::emulation::Team<emulator::Worker, emulator::Launch>::get().run(launch);
   if (launch.failed) throw Fault(launch.fault);
 }
 

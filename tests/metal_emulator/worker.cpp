@@ -1,14 +1,14 @@
 #include "worker.h"
 
-#include "signals.h"
-
 #include <sys/mman.h>
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <csignal>
 #include <cstring>
-#include <numeric>
+
+#include "tests/emulation/signals.h"
 
 namespace xlstm::emulator {
 namespace {
@@ -57,6 +57,11 @@ uint32_t reduce(const std::array<uint32_t, kLanes>& values, Combine combine) {
 // What a lane gets that no lane gives anything: a signalling NaN.
 constexpr uint32_t kPoison = 0x7fa0dead;
 
+void take_fault(int signal, const void* address) {
+  if (running_worker == nullptr) return;
+  running_worker->fault_at(signal == SIGSEGV || signal == SIGBUS ? address : nullptr);
+}
+
 }  // namespace
 
 constinit thread_local Worker* running_worker = nullptr;
@@ -77,18 +82,16 @@ Worker::~Worker() {
 
 void Worker::run(Launch& launch) {
   launch_ = &launch;
-  catch_faults_of_this_thread();
+  emulation::catch_faults_of_this_thread(&take_fault);
   if (launch.threads > fibers_.size()) {
     stacks_ = std::make_unique<Stacks>(launch.threads);
     fibers_.resize(launch.threads);
     make_fibers();
   }
   simdgroups_ = launch.threads / kLanes;
-  simd_order_.resize(simdgroups_);
   simd_barriers_.assign(simdgroups_, {});
   instrumented_ = launch.settings.check_bounds;
-  random_.seed(static_cast<unsigned>(launch.settings.seed * 2654435761U + 1));
-  shuffle_lanes();
+  turns_.begin_launch(launch.settings, simdgroups_);
   static const Range kNone;
   while (!launch.failed) {
     const size_t next = launch.next++;
@@ -134,10 +137,10 @@ void Worker::run_group(uint32_t group) {
   ++groups_run_;
   arrived_ = 0;
   stopped_ = 0;
-  order_simdgroups();
-  first_lane_ = simd_order_[0] * kLanes;
-  start_round();
-  current_ = first_lane_ + lane_order_[0];
+  turns_.order_warps();
+  turns_.order_lanes();
+  first_lane_ = turns_.warp(0) * kLanes;
+  current_ = first_lane_ + turns_.lane(0);
   running_worker = this;
   previous_ = &main_;
   switch_context(main_, fibers_[current_].context);
@@ -146,27 +149,6 @@ void Worker::run_group(uint32_t group) {
     report_fault();
     make_fibers();
   }
-}
-
-void Worker::shuffle_lanes() {
-  const Order order = launch_->settings.order;
-  lane_orders_used_ = order == Order::kShuffled ? kLaneOrders : 1;
-  for (unsigned i = 0; i < lane_orders_used_; ++i) {
-    auto& lanes = lane_orders_[i];
-    std::iota(lanes.begin(), lanes.end(), uint8_t{0});
-    if (order == Order::kReversed) std::reverse(lanes.begin(), lanes.end());
-    if (order == Order::kShuffled) std::shuffle(lanes.begin(), lanes.end(), random_);
-  }
-}
-
-void Worker::order_simdgroups() {
-  std::iota(simd_order_.begin(), simd_order_.end(), uint16_t{0});
-  if (launch_->settings.order == Order::kReversed) std::reverse(simd_order_.begin(), simd_order_.end());
-  if (launch_->settings.order == Order::kShuffled) std::shuffle(simd_order_.begin(), simd_order_.end(), random_);
-}
-
-void Worker::start_round() {
-  lane_order_ = lane_orders_[lane_orders_used_ == 1 ? 0 : random_() % kLaneOrders].data();
 }
 
 void Worker::switch_to(unsigned thread) {
@@ -182,10 +164,10 @@ void Worker::arrive(Op op, int line) {
     op_ = op;
     line_ = line;
   } else if (op != op_ || line != line_) {
-    diverged(op, line, op_, line_, first_lane_ + lane_order_[0]);
+    diverged(op, line, op_, line_, first_lane_ + turns_.lane(0));
   }
   if (++arrived_ < kLanes) {
-    switch_to(first_lane_ + lane_order_[arrived_]);
+    switch_to(first_lane_ + turns_.lane(arrived_));
   } else {
     end_round();
   }
@@ -198,7 +180,7 @@ void Worker::end_round() {
       stop_op_ = op_;
       stop_line_ = line_;
     } else if (op_ != stop_op_ || line_ != stop_line_) {
-      diverged(op_, line_, stop_op_, stop_line_, simd_order_[0] * kLanes);
+      diverged(op_, line_, stop_op_, stop_line_, turns_.warp(0) * kLanes);
     }
     if (++stopped_ == simdgroups_) {
       stopped_ = 0;
@@ -207,14 +189,14 @@ void Worker::end_round() {
         return;
       }
       count_barrier(barriers_);
-      order_simdgroups();
+      turns_.order_warps();
     }
-    first_lane_ = simd_order_[stopped_] * kLanes;
+    first_lane_ = turns_.warp(stopped_) * kLanes;
   } else {
     complete();
   }
-  start_round();
-  switch_to(first_lane_ + lane_order_[0]);
+  turns_.order_lanes();
+  switch_to(first_lane_ + turns_.lane(0));
 }
 
 void Worker::complete() {

@@ -6,19 +6,21 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <random>
 #include <string>
 #include <vector>
 
 #include "emulator.h"
-#include "fiber.h"
 #include "msl/kernel.h"
 #include "msl/runtime.h"
 #include "shadow.h"
+#include "tests/emulation/fiber.h"
+#include "tests/emulation/turns.h"
 
 namespace xlstm::emulator {
 
-constexpr unsigned kLanes = 32;
+using emulation::Context;
+using emulation::kLanes;
+using emulation::Stacks;
 constexpr size_t kMaxSharedBytes = size_t{32} * 1024;
 
 // Memory that a kernel may use.
@@ -109,7 +111,6 @@ class Worker {
   void end_simdgroup();
   void complete();
   void count_barrier(Barriers& barriers) const;
-  void start_round();
   void switch_to(unsigned thread);
   [[noreturn]] void diverged(Op op, int line, Op other_op, int other_line, unsigned other);
   // Null for memory of the fiber itself.
@@ -119,8 +120,6 @@ class Worker {
   [[noreturn]] void leave();
   void report_fault();
   [[nodiscard]] std::string place(unsigned thread) const;
-  void shuffle_lanes();
-  void order_simdgroups();
 
   Launch* launch_ = nullptr;
   std::array<uint32_t, 3> group_{};
@@ -135,14 +134,12 @@ class Worker {
 
   // A round: the lanes of a simdgroup run, one after the other, until each has arrived somewhere.
   unsigned first_lane_ = 0;  // of the simdgroup, as a thread
-  const uint8_t* lane_order_ = nullptr;
   unsigned arrived_ = 0;
   Op op_ = Op::kEnd;
   int line_ = 0;
   // Between two barriers: the simdgroups run, one after the other, until each has arrived at a barrier or the end.
   unsigned simdgroups_ = 0;
   unsigned stopped_ = 0;
-  std::vector<uint16_t> simd_order_;
   Op stop_op_ = Op::kEnd;
   int stop_line_ = 0;
   unsigned mem_flags_ = 0;  // of the barrier that lanes arrive at
@@ -165,10 +162,7 @@ class Worker {
   size_t shared_bytes_ = 0;
   std::array<const Range*, 2> last_range_{};  // read, written
 
-  static constexpr unsigned kLaneOrders = 16;
-  std::array<std::array<uint8_t, kLanes>, kLaneOrders> lane_orders_{};
-  unsigned lane_orders_used_ = 1;
-  std::minstd_rand random_;
+  emulation::Turns turns_;
 };
 
 // Whose fiber runs on this OS thread; null outside of kernels.

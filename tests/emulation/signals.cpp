@@ -1,29 +1,25 @@
 #include "signals.h"
 
-#include <signal.h>
-
 #include <array>
+#include <csignal>
 #include <mutex>
 #include <vector>
 
-#include "worker.h"
-
-namespace xlstm::emulator {
+namespace xlstm::emulation {
 #if defined(XLSTM_EMULATOR_ADDRESS) || defined(XLSTM_EMULATOR_THREAD)
 
-void catch_faults_of_this_thread() {}  // the sanitizer's own handlers say more
+void catch_faults_of_this_thread(TakeFault /*take*/) {}
 
 #else
 namespace {
 
-constexpr std::array<int, 3> kSignals = {SIGSEGV, SIGBUS, SIGFPE};
+constexpr std::array<int, 5> kSignals = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP};
 std::array<struct sigaction, kSignals.size()> previous;
+constinit thread_local TakeFault take_fault = nullptr;
 
 void handle(int signal, siginfo_t* info, void* /*context*/) {
-  if (running_worker != nullptr) {
-    // The kernel's stack is left for good, so nothing goes on where the fault interrupted it.
-    running_worker->fault_at(signal == SIGFPE ? nullptr : info->si_addr);
-  }
+  // The kernel's stack is left for good, so nothing goes on where the fault interrupted it.
+  if (take_fault != nullptr) take_fault(signal, info->si_addr);
   for (size_t i = 0; i < kSignals.size(); ++i) {
     if (kSignals[i] == signal) sigaction(signal, &previous[i], nullptr);  // and fault again
   }
@@ -31,7 +27,8 @@ void handle(int signal, siginfo_t* info, void* /*context*/) {
 
 }  // namespace
 
-void catch_faults_of_this_thread() {
+void catch_faults_of_this_thread(TakeFault take) {
+  take_fault = take;
   static std::once_flag installed;
   std::call_once(installed, [] {
     struct sigaction action = {};
@@ -52,4 +49,4 @@ void catch_faults_of_this_thread() {
 
 #endif
 
-}  // namespace xlstm::emulator
+}  // namespace xlstm::emulation

@@ -13,7 +13,7 @@
 #include <cstdint>
 #include <new>
 
-namespace xlstm::emulator {
+namespace xlstm::emulation {
 
 // Saves the registers that a function must keep, on the stack it leaves. The floating-point control words are the same
 // on all stacks.
@@ -118,7 +118,7 @@ static void* first_frame(void* stack_begin, size_t stack_bytes, void (*entry)(vo
   return frame;
 }
 #else
-#error "The emulator's stack switch is written for x86-64 and AArch64"
+#error "The emulators' stack switch is written for x86-64 and AArch64"
 #endif
 
 #if defined(XLSTM_EMULATOR_ADDRESS)
@@ -169,4 +169,4 @@ Stacks::~Stacks() {
   munmap(memory_, bytes());
 }
 
-}  // namespace xlstm::emulator
+}  // namespace xlstm::emulation

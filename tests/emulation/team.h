@@ -5,7 +5,7 @@
 #include <thread>
 #include <utility>
 
-namespace xlstm::emulator {
+namespace xlstm::emulation {
 
 // The OS threads of an emulator: the caller of a launch and one that waits for work. A Worker runs the blocks of a
 // Launch, `order`, until none is left or one failed.
@@ -70,4 +70,4 @@ class Team {
   std::thread helper_;
 };
 
-}  // namespace xlstm::emulator
+}  // namespace xlstm::emulation

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-namespace xlstm::emulator {
+namespace xlstm::emulation {
 
 // A stack, suspended while another one runs.
 struct Context {
@@ -55,4 +55,4 @@ class Stacks {
   char* memory_;
 };
 
-}  // namespace xlstm::emulator
+}  // namespace xlstm::emulation
