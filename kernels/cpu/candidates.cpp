@@ -18,6 +18,8 @@ HWY_BEFORE_NAMESPACE();
 namespace xlstm::cpu {
 namespace HWY_NAMESPACE {
 
+static_assert(kLanes <= 16);  // kMostLanes below
+
 using IntTag = hn::Rebind<int32_t, FloatTag>;
 using IntVec = hn::Vec<IntTag>;
 constexpr IntTag kInt{};
@@ -82,22 +84,25 @@ int32_t run_reached(const int32_t* HWY_RESTRICT bests, int64_t blocks, int64_t c
   return static_cast<int32_t>(low);
 }
 
-// Appends a key of each logit whose rank is `least` or greater: rank, then what is left of 2³² - 1 by the id. Returns
-// their number; `keys` has room for all, and a vector more.
-int64_t run_keys(const float* HWY_RESTRICT logits, int64_t vocab, int32_t least, int64_t* HWY_RESTRICT keys) {
+// A key of each logit whose rank is `least` or greater: rank, then what is left of 2³² - 1 by the id. Looks only where
+// the bests say that there is one. Returns their number; `keys` has room for all, and a vector more.
+int64_t run_keys(const float* HWY_RESTRICT logits, int64_t vocab, const int32_t* HWY_RESTRICT bests, int64_t blocks,
+                 int32_t least, int64_t* HWY_RESTRICT keys) {
   const IntVec limit = hn::Set(kInt, least);
   int64_t count = 0;
-  for (int64_t first = 0; first < vocab; first += kLanes) {
-    const int64_t lanes = std::min<int64_t>(kLanes, vocab - first);
-    const IntVec ranks = ranks_of(load_some(logits + first, lanes));
-    const auto found = at_least(ranks, limit);
-    if (hn::AllFalse(kInt, found)) continue;
-    HWY_ALIGN int32_t of_lanes[kLanes];
-    hn::Store(ranks, kInt, of_lanes);
-    for (int64_t lane = 0; lane < lanes; ++lane) {
-      if (of_lanes[lane] < least) continue;
-      keys[count++] = static_cast<int64_t>(static_cast<uint64_t>(of_lanes[lane]) << 32 |
-                                           (0xffffffffU - static_cast<uint32_t>(first + lane)));
+  for (int64_t b = 0; b < blocks; b += kLanes) {
+    if (hn::AllFalse(kInt, at_least(hn::LoadU(kInt, bests + b), limit))) continue;
+    for (int64_t first = b; first < vocab; first += blocks) {
+      const int64_t lanes = std::min({int64_t{kLanes}, blocks - b, vocab - first});
+      const IntVec ranks = ranks_of(load_some(logits + first, first + kLanes <= vocab ? kLanes : lanes));
+      if (hn::AllFalse(kInt, at_least(ranks, limit))) continue;
+      HWY_ALIGN int32_t of_lanes[kLanes];
+      hn::Store(ranks, kInt, of_lanes);
+      for (int64_t lane = 0; lane < lanes; ++lane) {
+        if (of_lanes[lane] < least) continue;
+        keys[count++] = static_cast<int64_t>(static_cast<uint64_t>(of_lanes[lane]) << 32 |
+                                             (0xffffffffU - static_cast<uint32_t>(first + lane)));
+      }
     }
   }
   return count;
@@ -154,8 +159,8 @@ const FoundLogit* find_greatest(const float* logits, int64_t vocab, int64_t coun
   const int32_t least = HWY_DYNAMIC_DISPATCH(run_reached)(bests, blocks, count);
 
   int64_t* const keys = room_for(scratch.keys, vocab);
-  int64_t found = HWY_DYNAMIC_DISPATCH(run_keys)(logits, vocab, least, keys);
-  if (found > 4 * count) {  // many equal logits; comparing all with all would take long
+  int64_t found = HWY_DYNAMIC_DISPATCH(run_keys)(logits, vocab, bests, blocks, least, keys);
+  if (found > 4 * count) {  // comparing all with all would take long
     std::nth_element(keys, keys + count, keys + found, std::greater<>());
     found = count;
   }

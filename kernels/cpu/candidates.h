@@ -20,7 +20,8 @@ struct CandidateScratch {
 };
 
 // The `count` greatest of logits[0, vocab): greatest first, lower ids first among equal ones, NaN as +inf.
-// 1 ≤ count ≤ vocab. Valid until the next call with this scratch.
+// 1 ≤ count ≤ vocab; beyond some hundred the time grows with the square of `count`. Valid until the next call with this
+// scratch.
 [[nodiscard]] const FoundLogit* find_greatest(const float* logits, int64_t vocab, int64_t count,
                                               CandidateScratch& scratch);
 

@@ -13,11 +13,15 @@ namespace {
 
 constexpr unsigned kMaxRows = 8;             // rows of C that a thread holds; more rows go by in shares
 constexpr unsigned kGroupBytes = 64 * 1024;  // of shared memory for a group's tokens; a single token may take more
-constexpr unsigned kLongDk = 8192;           // heads of more features take so much of it that shares are short
+// Heads of more features leave less of it to C. Step and sequence, and states of every type, are cut into the same
+// shares: the order of h's sums depends on them.
+constexpr int32_t kLongDk = 8192;
+constexpr unsigned kRowsOfLongDk = 4;
 
-// Of steps on a processor, and shares of C in each: while one is worked on the next is under way.
-constexpr unsigned kStepBlocks = 3;
-constexpr unsigned kStages = 2;
+constexpr unsigned kStepBlocks = 3;  // on a processor, if they fit
+constexpr unsigned kStages = 2;      // shares that a block has: one is worked on, one is under way
+constexpr unsigned kProcessorSharedBytes = 228 * 1024;
+constexpr unsigned kReservedSharedBytes = 1024;  // of each block, for CUDA
 
 // Shares of C's rows in shared memory. Each thread has pieces of its own, so that no other waits for them.
 template <class Columns>
@@ -49,6 +53,7 @@ struct Landing {
 
   Raw* pieces;  // [kStages, kPieces]
 };
+static_assert(kStages == 2);  // stages take turns below
 
 // What a task needs beside C, on its way.
 template <unsigned kWidth>
@@ -60,16 +65,16 @@ struct Inputs {
   Ahead<1, kWidth> ahead;
 };
 
-// A step's way through its tasks: every gridDim.x-th, share by share of C's rows.
-struct Progress {
-  int32_t task_index;
+// A task of a block, which takes every gridDim.x-th.
+struct PlacedTask {
+  int32_t number;
   Task task;
   int32_t slot;
-  int32_t row;
+  int32_t row;  // of q, k, v and the gates
 };
 
 template <class State, unsigned kWidth>
-__device__ __forceinline__ void read_inputs(const RecurrentArgs& args, const Progress& now, Inputs<kWidth>& inputs) {
+__device__ __forceinline__ void read_inputs(const RecurrentArgs& args, const PlacedTask& now, Inputs<kWidth>& inputs) {
   const CellTensors& cell = args.call.cell;
   inputs.state = state_of(args, now.task, now.slot);
   inputs.row = now.row;
@@ -78,25 +83,26 @@ __device__ __forceinline__ void read_inputs(const RecurrentArgs& args, const Pro
   read_ahead(cell, now.task, now.row, 1, inputs.ahead);
 }
 
-__device__ __forceinline__ void read_span(const RecurrentArgs& args, Progress& now) {
+__device__ __forceinline__ void read_span(const RecurrentArgs& args, PlacedTask& now) {
   const volatile CellSpan& span = span_of(args, now.task);
   now.slot = span.slot;
   now.row = span.first_row;
 }
 
-// Behind the last task there is only the index.
-__device__ __forceinline__ Progress progress_at(const RecurrentArgs& args, int32_t task_index) {
-  Progress now{task_index};
-  if (task_index < args.tasks) {
-    now.task = task_at(args, task_index);
+// Behind the last task there is only the number.
+__device__ __forceinline__ PlacedTask placed_task(const RecurrentArgs& args, int32_t number) {
+  PlacedTask now{number, {}, 0, 0};
+  if (number < args.tasks) {
+    now.task = task_at(args, number);
     read_span(args, now);
   }
   return now;
 }
 
-// One token. A block goes through its tasks; what the next one needs is on its way while one is worked on. The first
-// task's C is read while the kernel before still runs. Which slot it is may not have reached the device by then: the
-// slot found is as good as any, and the right one is read later if it was another.
+// One token. A block goes through its tasks; what the next one needs is on its way while one is worked on, but for C
+// where its columns are no whole vectors. The first task's C is read while the kernel before still runs. Which slot it
+// is may not have reached the device by then: the slot found is as good as any, and the right one is read later if it
+// was another.
 template <class State, unsigned kVector, unsigned kRows>
 __global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks) step(RecurrentArgs args) {
   XLSTM_DYNAMIC_SHARED(uint8_t, memory);
@@ -106,7 +112,7 @@ __global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks) step(Recurrent
   const Shared shared = divide(reinterpret_cast<float*>(memory + Landing<Columns>::kBytes), args, Columns::kWidth);
   const auto step_of_tasks = static_cast<int32_t>(gridDim.x);
   const auto first = static_cast<int32_t>(blockIdx.x);
-  Progress now = progress_at(args, first);
+  PlacedTask now = placed_task(args, first);
   const int32_t guess = 0 <= now.slot && now.slot < args.call.slots ? now.slot : 0;
   landing.fetch(Columns(cell, now.task.strip, state_of(args, now.task, guess)), 0, 0);
   commit_copies();
@@ -114,7 +120,7 @@ __global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks) step(Recurrent
   wait_for_previous();
   start_next();
   read_span(args, now);
-  Progress after = progress_at(args, first + step_of_tasks);
+  PlacedTask after = placed_task(args, first + step_of_tasks);
   if (now.slot != guess) {
     wait_for_copies<0>();
     landing.fetch(Columns(cell, now.task.strip, state_of(args, now.task, now.slot)), 0, 0);
@@ -123,10 +129,10 @@ __global__ void __launch_bounds__(kRecurrentThreads, kStepBlocks) step(Recurrent
   Inputs<Columns::kWidth> next;
   read_inputs<State>(args, now, next);
   unsigned stage = 0;
-  for (; now.task_index < args.tasks; now = after, after = progress_at(args, now.task_index + step_of_tasks)) {
+  for (; now.number < args.tasks; now = after, after = placed_task(args, now.number + step_of_tasks)) {
     Inputs<Columns::kWidth> inputs = next;
     const Columns columns(cell, now.task.strip, inputs.state);
-    const bool is_last = after.task_index >= args.tasks;
+    const bool is_last = after.number >= args.tasks;
     if (!is_last) read_inputs<State>(args, after, next);
     load_normaliser<State>(cell, inputs.state, inputs.n, shared.n);
     const Gates gates = gates_of<1>(inputs.ahead.input, inputs.ahead.forget, 1, inputs.m);
@@ -262,9 +268,11 @@ void launch(Queue& queue, const Recurrent& call) {
                            static_cast<int32_t>(strips), static_cast<int32_t>(tasks)};
   const unsigned shared_bytes = shared_bytes_of(tokens, padded_dk, Columns::kWidth);
   if constexpr (kStep) {
-    Grid grid{.x = static_cast<unsigned>(std::min<int64_t>(tasks, int64_t{kStepBlocks} * queue.processors())),
+    const unsigned bytes = Landing<Columns>::kBytes + shared_bytes;
+    const int64_t blocks = std::clamp(kProcessorSharedBytes / (bytes + kReservedSharedBytes), 1U, kStepBlocks);
+    Grid grid{.x = static_cast<unsigned>(std::min(tasks, blocks * queue.processors())),
               .threads = kRecurrentThreads,
-              .shared_bytes = Landing<Columns>::kBytes + shared_bytes};
+              .shared_bytes = bytes};
     if (tasks <= queue.processors()) {
       grid.shared_bytes = std::max(grid.shared_bytes, static_cast<unsigned>(kTwoBlocksBytes));
     }
@@ -282,8 +290,9 @@ void launch(Queue& queue, const Recurrent& call) {
 
 template <class State, unsigned kVector, bool kStep>
 void launch_rows(Queue& queue, const Recurrent& call) {
+  if (call.cell.dk > kLongDk) return launch<State, kVector, kRowsOfLongDk, kStep>(queue, call);
   const auto dk = static_cast<unsigned>(call.cell.dk);
-  if (dk <= kRowLanes || dk > kLongDk) return launch<State, kVector, 1, kStep>(queue, call);
+  if (dk <= kRowLanes) return launch<State, kVector, 1, kStep>(queue, call);
   if (dk <= 2 * kRowLanes) return launch<State, kVector, 2, kStep>(queue, call);
   if (dk <= 4 * kRowLanes) return launch<State, kVector, 4, kStep>(queue, call);
   launch<State, kVector, kMaxRows, kStep>(queue, call);
@@ -294,6 +303,8 @@ void launch_columns(Queue& queue, const Recurrent& call) {
   constexpr unsigned kVector = 16 / sizeof(State);
   if (call.cell.dv % kVector == 0 && reinterpret_cast<uintptr_t>(call.cell.c) % 16 == 0) {
     launch_rows<State, kVector, kStep>(queue, call);
+  } else if (call.cell.dk > kLongDk) {
+    launch<State, 1, kRowsOfLongDk, kStep>(queue, call);
   } else {
     launch<State, 1, kMaxRows, kStep>(queue, call);
   }

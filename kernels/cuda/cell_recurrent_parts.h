@@ -154,7 +154,7 @@ struct Shared {
   float* partials;   // [tokens, kRecurrentWarps, width] each warp's part of qᵀC
   float* dots;       // [2, tokens, kRecurrentWarps] each warp's part of qᵀn; groups take turns
   float* floors;     // [2, tokens] exp(-m)
-  float* is_last;    // [1] 1 in the last block of a head to arrive
+  float* is_last;    // [1] 1 if no strip of the head arrived later
 };
 
 __device__ __forceinline__ Shared divide(float* memory, const RecurrentArgs& args, unsigned width) {
@@ -421,7 +421,7 @@ __device__ __forceinline__ void write_h(const RecurrentArgs& args, const Group& 
   }
 }
 
-// How many of the head's blocks have read n and m before this one, for thread 0; a barrier stands between their reads
+// How many of the head's strips have read n and m before this one, for thread 0; a barrier stands between their reads
 // and this, so that whoever finds all others gone may write. Without a fence: values that were used have been read.
 // A float, since compilers add integers up within the warp and wait for the sum at once; it is needed later.
 __device__ __forceinline__ float arrive(const RecurrentArgs& args, int64_t state) {
@@ -429,7 +429,7 @@ __device__ __forceinline__ float arrive(const RecurrentArgs& args, int64_t state
   return atomicAdd(args.call.arrivals + state, 1.0F);
 }
 
-// The end of a block, for all its threads: `before` is what arrive() returned.
+// The end of a task, for all threads of the block: `before` is what arrive() returned.
 template <class State>
 __device__ __forceinline__ void store_if_last(const RecurrentArgs& args, int64_t state, float before, float m,
                                               const Shared& shared) {

@@ -94,7 +94,7 @@ class CudaOps : public DeviceOps {
     }
     cuda::RmsNorm norm = norm_of(u, block.qkvo);
     if (cuda::takes_side(rows, norm.width)) {
-      cuda::rms_norm_with_side(gpu_->queue, norm, side_product(block.gates, gates));
+      cuda::rms_norm_with_side(gpu_->queue, norm, cuda::matrix_of(block.gates), gates);
     } else {
       if (norm.out.bfloat16) norm.also = float32_rows(norm.out.stride, rows);
       const ProductRows& for_gates = norm.out.bfloat16 ? norm.also : norm.out;
@@ -216,17 +216,6 @@ class CudaOps : public DeviceOps {
             .bias = floats(u.norm.bias),
             .eps = dims_.norm_eps,
             .out = rows_for(linear, inputs_, u.rows)};
-  }
-
-  [[nodiscard]] static cuda::SideProduct side_product(const Linear& linear, const ProductOutput& y) {
-    const cuda::Matrix matrix = cuda::matrix_of(linear);
-    return {.w = static_cast<const float*>(matrix.weight),
-            .w_stride = matrix.row_bytes / static_cast<int64_t>(sizeof(float)),
-            .bias = matrix.bias,
-            .y = y.y,
-            .y_stride = y.stride,
-            .outs = static_cast<int32_t>(matrix.out),
-            .cap = y.cap};
   }
 
   // The input of the product with `linear`: normed here, or by the product itself.

@@ -104,9 +104,16 @@ __global__ void __launch_bounds__(kMostThreads) normalise_rows(RmsNormArgs args)
   }
 }
 
+// With a float32 matrix w of `outs` rows.
 struct SideArgs {
   RmsNormArgs norm;
-  SideProduct product;
+  const float* w;
+  const float* bias;  // may be null
+  float* y;
+  int64_t w_stride;
+  int64_t y_stride;
+  int32_t outs;  // a multiple of kSideOuts
+  float cap;
 };
 
 constexpr int kSideOuts = 2;  // rows of w that a block multiplies by
@@ -120,15 +127,13 @@ __device__ inline float dot(const Pack<float, kCount>& x, const Pack<float, kCou
 }
 
 // normalise_rows() of rows that have no more packs than a block has threads, and of each kSideOuts products. What is
-// constant is read before the row is waited for. Grid: [rows, outs / kSideOuts up]; the first of a row's blocks writes
-// it.
+// constant is read before the row is waited for. Grid: [rows, outs / kSideOuts]; the first of a row's blocks writes it.
 template <int kCount>
 __global__ void __launch_bounds__(kMostThreads) normalise_and_multiply(SideArgs args) {
   __shared__ float partial[kMostThreads / kLanes];
   __shared__ float partial_dots[kSideOuts][kMostThreads / kLanes];
   start_next();
   const RmsNormArgs& norm = args.norm;
-  const SideProduct& side = args.product;
   const int column = static_cast<int>(threadIdx.x) * kCount;
   const int64_t first_out = static_cast<int64_t>(blockIdx.y) * kSideOuts;
   const bool inside = column < norm.width;
@@ -140,7 +145,7 @@ __global__ void __launch_bounds__(kMostThreads) normalise_and_multiply(SideArgs 
     if (norm.bias != nullptr) bias = load_pack<kCount>(norm.bias + column);
     XLSTM_UNROLL
     for (int i = 0; i < kSideOuts; ++i) {
-      if (first_out + i < side.outs) weights[i] = load_pack<kCount>(side.w + (first_out + i) * side.w_stride + column);
+      weights[i] = load_pack<kCount>(args.w + (first_out + i) * args.w_stride + column);
     }
   }
   wait_for_previous();
@@ -149,12 +154,11 @@ __global__ void __launch_bounds__(kMostThreads) normalise_and_multiply(SideArgs 
   Pack<float, kCount> y = {};
   if (inside) y = load_pack<kCount>(norm.x + row * norm.x_stride + column);
   const float scale = rsqrtf(fmaf(block_sum(sum_of_squares(y), partial), norm.inverse_width, norm.eps));
-  XLSTM_UNROLL
-  for (int i = 0; i < kCount; ++i) y.v[i] = fmaf(y.v[i], scale * gain.v[i], bias.v[i]);
-  if (blockIdx.y == 0 && column < norm.out.stride) {
-    put_pack(norm.out, row, column, y);
-    if (norm.also.values != nullptr) put_pack(norm.also, row, column, y);
+  if (inside) {
+    XLSTM_UNROLL
+    for (int i = 0; i < kCount; ++i) y.v[i] = fmaf(y.v[i], scale * gain.v[i], bias.v[i]);
   }
+  if (blockIdx.y == 0 && column < norm.out.stride) put_pack(norm.out, row, column, y);
   const auto warp = threadIdx.x / kLanes;
   XLSTM_UNROLL
   for (int i = 0; i < kSideOuts; ++i) {
@@ -164,10 +168,10 @@ __global__ void __launch_bounds__(kMostThreads) normalise_and_multiply(SideArgs 
   __syncthreads();
   const unsigned warps = blockDim.x / kLanes;
   const unsigned lane = threadIdx.x % kLanes;
-  for (unsigned i = warp; i < kSideOuts && first_out + i < side.outs; i += warps) {
+  for (unsigned i = warp; i < kSideOuts; i += warps) {
     float sum = warp_sum(lane < warps ? partial_dots[i][lane] : 0.0F);
-    if (side.bias != nullptr) sum += side.bias[first_out + i];
-    if (lane == 0) side.y[row * side.y_stride + first_out + i] = capped(sum, side.cap);
+    if (args.bias != nullptr) sum += args.bias[first_out + i];
+    if (lane == 0) args.y[row * args.y_stride + first_out + i] = capped(sum, args.cap);
   }
 }
 
@@ -350,13 +354,22 @@ bool takes_side(int64_t rows, int64_t width) {
   return rows <= kFewRows && padded_columns(width) <= int64_t{kMostThreads} * (is_whole(width) ? kRowVector : 1);
 }
 
-void rms_norm_with_side(Queue& queue, const RmsNorm& args, const SideProduct& side) {
-  const bool vectors = takes_vectors(args) && is_aligned(side.w) && is_whole(side.w_stride);
-  XLSTM_ASSERT(takes_side(args.rows, args.width) && vectors == is_whole(args.width));
-  XLSTM_ASSERT(args.out.stride == padded_columns(args.width) && args.weight != nullptr && args.row_ids == nullptr);
-  const SideArgs own = {own_args(args), side};
+void rms_norm_with_side(Queue& queue, const RmsNorm& args, const Matrix& side, const ProductOutput& y) {
+  XLSTM_ASSERT(takes_side(args.rows, args.width) && args.weight != nullptr && args.row_ids == nullptr);
+  XLSTM_ASSERT(args.also.values == nullptr && args.out.stride == padded_columns(args.width));
+  XLSTM_ASSERT(side.format == WeightFormat::kFloat32 && side.in == args.width && side.out % kSideOuts == 0 && !y.add);
+  const SideArgs own = {own_args(args),
+                        static_cast<const float*>(side.weight),
+                        side.bias,
+                        y.y,
+                        side.row_bytes / static_cast<int64_t>(sizeof(float)),
+                        y.stride,
+                        static_cast<int32_t>(side.out),
+                        y.cap};
+  const bool vectors = takes_vectors(args) && is_aligned(own.w) && is_whole(own.w_stride);
+  XLSTM_ASSERT(vectors == is_whole(args.width));
   const Grid grid = {.x = static_cast<unsigned>(args.rows),
-                     .y = grid_size(side.outs, kSideOuts),
+                     .y = grid_size(side.out, kSideOuts),
                      .threads = grid_size(args.out.stride, vectors ? kRowVector * kLanes : kLanes) * kLanes};
   if (vectors) {
     run<normalise_and_multiply<kRowVector>>(queue, grid, own);

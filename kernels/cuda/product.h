@@ -80,6 +80,13 @@ void multiply(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t
 void multiply_with_side(Queue& queue, const Matrix& matrix, const Matrix& side, const ProductInput& x, int64_t rows,
                         const ProductOutput& y, const ProductOutput& side_y);
 
+// rms_norm() (rows.h) and, in the same kernel, multiply() of the rows that it makes, before they are rounded, by
+// `side`: float32, of an even number of rows, which should be small, since there is a block for each two of them and
+// each row. `norm`: rows and width for which takes_side() is true, a weight, no row_ids, one output of
+// padded_columns(width); where the width is a multiple of four, so are addresses and strides. No `add`.
+[[nodiscard]] bool takes_side(int64_t rows, int64_t width);
+void rms_norm_with_side(Queue& queue, const RmsNorm& norm, const Matrix& side, const ProductOutput& y);
+
 // multiply() of an interleaved gate|up matrix with SiLU(gate) · up as the result, as the next product's input: `width`
 // columns. For at most most_gate_up_rows() rows; beyond, multiply() into rows of matrix.out floats and swiglu().
 [[nodiscard]] int64_t most_gate_up_rows(WeightFormat format);

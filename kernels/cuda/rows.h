@@ -42,22 +42,6 @@ struct RmsNorm {
 };
 void rms_norm(Queue& queue, const RmsNorm& args);
 
-// y[r][j] = cap · tanh((u[r] · w[j] + bias[j]) / cap) for the normed rows u, before they are rounded; cap 0 means none.
-struct SideProduct {
-  const float* w;
-  int64_t w_stride;
-  const float* bias;  // may be null
-  float* y;
-  int64_t y_stride;
-  int32_t outs;
-  float cap;
-};
-// rms_norm() and, in the same kernel, a product of the same rows, if there are few of a width that a block's threads
-// hold; with a norm, without row_ids, all addresses and strides aligned to four elements where the width is. Several
-// blocks norm each row, so that `outs` should be small.
-[[nodiscard]] bool takes_side(int64_t rows, int64_t width);
-void rms_norm_with_side(Queue& queue, const RmsNorm& args, const SideProduct& side);
-
 // out[r] = LayerNorm over each head's features of h[r] (biased variance), ⊙ weight + bias, ⊙ σ(o[r])
 struct GatedHeadNorm {
   const float* h;

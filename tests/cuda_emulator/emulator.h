@@ -10,7 +10,7 @@
 //   - a function of a warp or a barrier that not all reach, or not the same one;
 //   - a kernel that does not wait for the one before it;
 //   - a barrier in shared memory that was not published, has an arrival too many, was written over, or is waited for
-//   in vain; a copy that nobody waits for;
+//   in vain; a copy that nobody waits for; a thread's second copy to where its first may still go;
 //   - misaligned accesses, array indices out of range, shifts too far, signed overflow, conversions that don't fit;
 //   - an access past the dynamic shared memory, or past what allocate_on_device() and allocate_pinned() returned;
 //   - more than 1024 threads or 227 KB of dynamic shared memory; arguments with padding, whose bytes would be

@@ -139,6 +139,7 @@ TEST(CudaEmulator, FaultsEndTheLaunchWithTheirPlace) {
                              HasSubstr("__syncthreads of line")));
   EXPECT_THAT(fault_of(kWarpsDiverge), HasSubstr("the kernel's end"));
   EXPECT_THAT(fault_of(kMisalignedCopy), HasSubstr("copy_async_16 of a misaligned address"));
+  EXPECT_THAT(fault_of(kSecondCopy), HasSubstr("copies to where another copy may still go"));
   EXPECT_THAT(fault_of(kNoWaitForPrevious), HasSubstr("wait_for_previous()"));
   EXPECT_EQ(sums(kSound), expected_sums()) << "after faults";
 }

@@ -73,6 +73,7 @@ __global__ void sum_block(Sums args) {
   const float* in = args.in + int64_t{blockIdx.x} * kSumValues;
   const unsigned skew = args.fault == kMisalignedCopy ? 1 : 0;
   if (thread < kSumValues / 4) copy_async_16(shared + 4 * thread, in + 4 * thread + skew);
+  if (thread == 0 && args.fault == kSecondCopy) copy_async_16(shared, in);
   commit_copies();
   if (args.fault != kNoWaitForCopies) wait_for_copies<0>();
   if (args.fault == kPastShared && thread == 77) shared[kSumValues] = 1;

@@ -39,6 +39,7 @@ enum SumsFault : int64_t {
   kLanesDiverge,
   kWarpsDiverge,
   kMisalignedCopy,
+  kSecondCopy,  // to where the first may still go
   kMisalignedVector,
   kNoWaitForPrevious,
 };

@@ -334,6 +334,10 @@ void Worker::wait_for_turn(const volatile int32_t* now, int32_t number) {
 
 void Worker::copy_async(void* destination, const void* source) {
   Fiber& fiber = fibers_[current_];
+  for (const Copy& other : fiber.copies) {
+    if (other.destination == destination)
+      fault([] { return std::string("copies to where another copy may still go"); });
+  }
   Copy& copy = fiber.copies.emplace_back();
   copy.destination = destination;
   copy.group = fiber.group;

@@ -71,7 +71,7 @@ struct Reference {
 };
 
 // The relative size of a rounding to bfloat16: half a unit in the last of 8 significant bits.
-const double kBfloatRounding = std::ldexp(1.0, -8) * 1.01;
+constexpr double kBfloatRounding = 1.01 / 256;
 
 // Of a state of that type, a step.
 inline double state_rounding(at::ScalarType dtype) {
@@ -79,8 +79,7 @@ inline double state_rounding(at::ScalarType dtype) {
 }
 
 // Runs the reference over all spans and compares h of every row and the states with what a kernel made of the same
-// input. `state_unit` is the relative
-// size of the state's roundings.
+// input. `state_unit` is the relative size of the state's roundings.
 inline void expect_cell(const ModelDims& dims, const Activations& act, const LayerState& before,
                         const LayerState& after, const std::vector<Span>& spans, double state_unit) {
   for (const Span& span : spans) {

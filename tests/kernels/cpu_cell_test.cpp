@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <functional>
 #include <thread>
 #include <vector>
@@ -305,10 +304,8 @@ TEST_P(CpuCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
     const std::vector<Span> spans = make_spans({64, 32});
     Random random(7);
     const Result input{random.activations(dims, rows_of(spans)), random.state(dims, kCellSlots, at::kBFloat16)};
-    // Half a unit in the last of 8 significant bits per rounding.
-    const double rounding = test::kBfloatRounding;
     const Result steps = run_steps(dims, input, spans, 3);
-    expect_cell(dims, steps.act, input.state, steps.state, spans, 64 * rounding);
+    expect_cell(dims, steps.act, input.state, steps.state, spans, 64 * test::kBfloatRounding);
 
     // Float32 is kept until a call ends, which so ends on the rounded float32 result.
     Result wide = input;
@@ -316,7 +313,7 @@ TEST_P(CpuCellTest, BfloatStateIsRoundedToNearestWhenItIsStored) {
     wide.state.n = input.state.n.to(at::kFloat);
     for (const MakeKernel& make : {MakeKernel(make_cpu_sequence), chunkwise(32)}) {
       const Result narrow = run(make, dims, input, spans, 2);
-      expect_cell(dims, narrow.act, input.state, narrow.state, spans, rounding);
+      expect_cell(dims, narrow.act, input.state, narrow.state, spans, test::kBfloatRounding);
       const Result exact = run(make, dims, wide, spans, 2);
       EXPECT_TRUE(same_bits(narrow.state.c, exact.state.c.to(at::kBFloat16)));
       EXPECT_TRUE(same_bits(narrow.state.n, exact.state.n.to(at::kBFloat16)));

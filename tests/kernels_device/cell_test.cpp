@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -290,6 +289,43 @@ TEST_F(DeviceCellTest, ResultsDoNotDependOnTheOrderOfThreads) {
       return bytes_of(result.act.h) + bytes_of(result.state.c) + bytes_of(result.state.n) + bytes_of(result.state.m);
     });
     EXPECT_EQ(difference, "");
+  }
+}
+
+TEST_F(DeviceCellTest, StepsOfManySequencesDoNotDependOnTheOrderOfThreads) {
+  for (const ModelDims& dims : {cell_dims(8, 40, 64), cell_dims(4, 300, 68)}) {
+    std::vector<Span> spans;
+    for (int64_t i = 0; i < 70; ++i) spans.push_back({69 - i, i, 1});
+    Random random(22);
+    const Result input{random.activations(dims, rows_of(spans)), random.state(dims, 70)};
+    const std::string difference = device_->order_dependence([&] {
+      const Result result =
+          run([](DeviceUnderTest& device, const ModelDims& of) { return device.step(of); }, dims, input, spans);
+      return bytes_of(result.act.h) + bytes_of(result.state.c) + bytes_of(result.state.n) + bytes_of(result.state.m);
+    });
+    EXPECT_EQ(difference, "");
+  }
+}
+
+// What a step reads before it knows its slots for certain is of the pass before.
+TEST_F(DeviceCellTest, StepsOfRepeatedPassesFindSlotsThatChange) {
+  constexpr int64_t kSequences = 30;
+  for (const ModelDims& dims : {cell_dims(8, 40, 64), cell_dims(4, 300, 68)}) {
+    const auto kernel = device_->step(dims);
+    Random random(23);
+    Result memory = place({random.activations(dims, kSequences), random.state(dims, kSequences)}, dims);
+    for (int64_t pass = 0; pass < 5; ++pass) {
+      std::vector<Span> spans;
+      for (int64_t i = 0; i < kSequences; ++i) spans.push_back({(7 * i + 11 * pass) % kSequences, i, 1});
+      const Result input{random.activations(dims, kSequences), random.state(dims, kSequences)};
+      overwrite(memory, input);
+      device_->begin_pass();
+      kernel->run({memory.act, memory.state, spans});
+      device_->end_pass();
+      const Result result = read(memory);
+      expect_cell(dims, result.act, input.state, result.state, spans, 0);
+      if (HasFatalFailure()) return;
+    }
   }
 }
 

@@ -69,6 +69,9 @@ std::vector<Case> cases() {
     add(kTiny, 133, format);  // several tiles of rows, the last one ragged
     add(kLong, 64, format);   // whose inputs don't fit on a processor together
   }
+  add(kTiny, 300, {WeightFormat::kBfloat16, 0});  // more rows than a norm multiplies for the gates
+  add(kTiny, 300, {WeightFormat::kInt4, 32});
+  add({1101, 1, 3, 5, 8, 13}, 5, {WeightFormat::kBfloat16, 0});  // rows that its threads do not hold
   add(kWide, 1, {WeightFormat::kBfloat16, 0});
   add(kWide, 1, {WeightFormat::kInt4, 32});
   add(kWide, 8, {WeightFormat::kInt8, 32});
