@@ -20,8 +20,6 @@ constexpr unsigned kRowsOfLongDk = 4;
 
 constexpr unsigned kStepBlocks = 3;  // on a processor, if they fit
 constexpr unsigned kStages = 2;      // shares that a block has: one is worked on, one is under way
-constexpr unsigned kProcessorSharedBytes = 228 * 1024;
-constexpr unsigned kReservedSharedBytes = 1024;  // of each block, for CUDA
 
 // Shares of C's rows in shared memory. Each thread has pieces of its own, so that no other waits for them.
 template <class Columns>
@@ -269,7 +267,7 @@ void launch(Queue& queue, const Recurrent& call) {
   const unsigned shared_bytes = shared_bytes_of(tokens, padded_dk, Columns::kWidth);
   if constexpr (kStep) {
     const unsigned bytes = Landing<Columns>::kBytes + shared_bytes;
-    const int64_t blocks = std::clamp(kProcessorSharedBytes / (bytes + kReservedSharedBytes), 1U, kStepBlocks);
+    const int64_t blocks = std::clamp<int64_t>(kProcessorSharedBytes / (bytes + kReservedSharedBytes), 1, kStepBlocks);
     Grid grid{.x = static_cast<unsigned>(std::min(tasks, blocks * queue.processors())),
               .threads = kRecurrentThreads,
               .shared_bytes = bytes};

@@ -30,8 +30,8 @@ constexpr int kManySlots = 20;
 constexpr int kBarriers = 2 * kManySlots + 2 * kPlaces + 1;
 constexpr int kBarrierBytes = (kBarriers * static_cast<int>(sizeof(SharedBarrier)) + 15) / 16 * 16;
 constexpr int kPartialBytes = kFusedNormRows * kProductWarps * static_cast<int>(sizeof(float));
-// Two blocks, with the 1 KB that CUDA takes for each, fill a processor's 228 KB.
-constexpr int kHalfSharedBytes = 113 * 1024;
+// Two such blocks fill a processor.
+constexpr int kHalfSharedBytes = static_cast<int>(kProcessorSharedBytes / 2 - kReservedSharedBytes);
 
 // Without padding.
 struct NarrowArgs {

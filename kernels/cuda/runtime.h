@@ -39,6 +39,9 @@ struct DeviceProperties {
 
 // Shared memory of a block that the kernels are planned for.
 constexpr size_t kPlannedSharedBytes = size_t{227} * 1024;
+// CUDA takes so much more for each block; a processor has room for one of the largest.
+constexpr size_t kReservedSharedBytes = 1024;
+constexpr size_t kProcessorSharedBytes = kPlannedSharedBytes + kReservedSharedBytes;
 
 // 0 where there is no driver, or no device. Error kDevice for a driver that is too old for this CUDA.
 [[nodiscard]] int device_count();

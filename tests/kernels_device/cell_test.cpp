@@ -40,6 +40,10 @@ struct Result {
 
 using MakeKernel = std::function<std::unique_ptr<CellKernel>(DeviceUnderTest&, const ModelDims&)>;
 
+std::unique_ptr<CellKernel> step(DeviceUnderTest& device, const ModelDims& dims) {
+  return device.step(dims);
+}
+
 std::unique_ptr<CellKernel> sequence(DeviceUnderTest& device, const ModelDims& dims) {
   return device.sequence(dims);
 }
@@ -48,6 +52,13 @@ MakeKernel chunkwise(int64_t chunk_size, int64_t heads_per_band = 0) {
   return [=](DeviceUnderTest& device, const ModelDims& dims) {
     return device.chunkwise(dims, chunk_size, heads_per_band);
   };
+}
+
+// One of each of 70 sequences, whose slots are not in the order of the rows.
+std::vector<Span> many_tokens() {
+  std::vector<Span> spans;
+  for (int64_t i = 0; i < 70; ++i) spans.push_back({69 - i, i, 1});
+  return spans;
 }
 
 bool same_result(const Result& a, const Result& b) {
@@ -202,13 +213,11 @@ TEST_F(DeviceCellTest, MoreSpansThanFitACommandAreAllRun) {
 // More of a head's strips of columns, heads and sequences than a device works on at once, some heads in several parts.
 TEST_F(DeviceCellTest, StepsOfMoreSequencesThanFitTheDeviceAtOnceAreAllRun) {
   for (const ModelDims& dims : {cell_dims(8, 40, 64), cell_dims(4, 300, 68), cell_dims(5, 33, 71)}) {
-    std::vector<Span> spans;
-    for (int64_t i = 0; i < 70; ++i) spans.push_back({69 - i, i, 1});
+    const std::vector<Span> spans = many_tokens();
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16}) {
       Random random(21);
       const Result input{random.activations(dims, rows_of(spans)), random.state(dims, 70, dtype)};
-      const Result result =
-          run([](DeviceUnderTest& device, const ModelDims& of) { return device.step(of); }, dims, input, spans);
+      const Result result = run(step, dims, input, spans);
       expect_cell(dims, result.act, input.state, result.state, spans, test::state_rounding(dtype));
       if (HasFatalFailure()) return;
     }
@@ -241,10 +250,10 @@ TEST_F(DeviceCellTest, APassMayHaveCallsOfAnySize) {
 // With other values in the same memory, so that what an earlier pass has left is never right.
 TEST_F(DeviceCellTest, PassesOfTheSameFormEachGiveTheirOwnResults) {
   const ModelDims dims = cell_dims(2, 40, 70);
-  const MakeKernel step = [](DeviceUnderTest& device, const ModelDims& of) { return device.step(of); };
   const std::vector<Span> rows = make_spans({1, 1, 1});
   const std::vector<Span> tiles = make_spans({32, 96});
-  for (const auto& [make, spans] : {std::pair{step, rows}, {MakeKernel(sequence), tiles}, {chunkwise(32), tiles}}) {
+  for (const auto& [make, spans] :
+       {std::pair{MakeKernel(step), rows}, {MakeKernel(sequence), tiles}, {chunkwise(32), tiles}}) {
     const auto kernel = make(*device_, dims);
     Result memory = place(random_input(dims, spans, 50), dims);
     for (uint64_t pass = 0; pass < 5; ++pass) {
@@ -294,13 +303,11 @@ TEST_F(DeviceCellTest, ResultsDoNotDependOnTheOrderOfThreads) {
 
 TEST_F(DeviceCellTest, StepsOfManySequencesDoNotDependOnTheOrderOfThreads) {
   for (const ModelDims& dims : {cell_dims(8, 40, 64), cell_dims(4, 300, 68)}) {
-    std::vector<Span> spans;
-    for (int64_t i = 0; i < 70; ++i) spans.push_back({69 - i, i, 1});
+    const std::vector<Span> spans = many_tokens();
     Random random(22);
     const Result input{random.activations(dims, rows_of(spans)), random.state(dims, 70)};
     const std::string difference = device_->order_dependence([&] {
-      const Result result =
-          run([](DeviceUnderTest& device, const ModelDims& of) { return device.step(of); }, dims, input, spans);
+      const Result result = run(step, dims, input, spans);
       return bytes_of(result.act.h) + bytes_of(result.state.c) + bytes_of(result.state.n) + bytes_of(result.state.m);
     });
     EXPECT_EQ(difference, "");
