@@ -7,11 +7,13 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "kernels/activations.h"
 #include "kernels/model_dims.h"
 #include "kernels/row_plan.h"
+#include "kernels/token_chooser.h"
 #include "kernels/weights.h"
 #include "xlstm/core/errors.h"
 
@@ -53,6 +55,10 @@ class DeviceOps {
 
   // x[r] = embedding[ids[r]]; ids are valid rows of the embedding.
   virtual void embed(const Weights& weights, std::span<const int64_t> ids, Activations& act) = 0;
+  // The same of ids that a chooser of this object has chosen.
+  virtual void embed_chosen(const Weights& /*weights*/, const at::Tensor& /*ids*/, Activations& /*act*/) {
+    XLSTM_ASSERT(false);  // it makes none
+  }
 
   // u = RMSNorm(x);  qkvo = u · Wqkvoᵀ;  gates = softcap(u · Wgatesᵀ + b)
   virtual void mixer_in(const BlockWeights& block, int64_t rows, Activations& act) = 0;
@@ -78,6 +84,13 @@ class DeviceOps {
   // 1 ≤ count ≤ max_candidates(), count ≤ vocab. logits: what head() wrote, after end_pass(); nothing is waited for.
   virtual void find_candidates(const at::Tensor& /*logits*/, int64_t /*vocab*/, at::Tensor& /*candidates*/) {
     XLSTM_ASSERT(false);  // there is none
+  }
+
+  // What chooses tokens on this device, one for each of `draws`; null where the host has to do it. Of rules that need
+  // no more than max_candidates().
+  [[nodiscard]] virtual std::unique_ptr<TokenChooser> make_chooser(const ChoiceRules& /*rules*/,
+                                                                   std::span<const Draw> /*draws*/) {
+    return nullptr;
   }
 
   // Asked before weights are loaded. `matrices`: the format that those of all blocks will have.

@@ -9,6 +9,7 @@
 #include "kernels/cuda/cuda_matrix.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/rows.h"
+#include "kernels/cuda/token_chooser.h"
 #include "xlstm/core/errors.h"
 
 namespace xlstm {
@@ -73,13 +74,11 @@ class CudaOps : public DeviceOps {
   void end_pass() override { gpu_->queue.end_pass(); }
 
   void embed(const Weights& weights, std::span<const int64_t> ids, Activations& act) override {
-    const at::Tensor& table = weights.embedding;
-    cuda::embed(gpu_->queue, {.table = table.const_data_ptr(),
-                              .type = format_of(table),
-                              .ids = staged(ids),
-                              .rows = static_cast<int64_t>(ids.size()),
-                              .width = dims_.embedding_dim,
-                              .x = mutable_floats(act.x)});
+    embed(weights, staged(ids), static_cast<int64_t>(ids.size()), act);
+  }
+
+  void embed_chosen(const Weights& weights, const at::Tensor& ids, Activations& act) override {
+    embed(weights, static_cast<const int32_t*>(ids.const_data_ptr()), ids.size(0), act);
   }
 
   void mixer_in(const BlockWeights& block, int64_t rows, Activations& act) override {
@@ -157,6 +156,11 @@ class CudaOps : public DeviceOps {
                                         .scratch = static_cast<uint64_t*>(keys_.mutable_data_ptr())});
   }
 
+  [[nodiscard]] std::unique_ptr<TokenChooser> make_chooser(const ChoiceRules& rules,
+                                                           std::span<const Draw> draws) override {
+    return cuda::make_token_chooser(gpu_, rules, draws);
+  }
+
   [[nodiscard]] PassMemory pass_memory(const PassSize& size, WeightFormat matrices) const override {
     const auto padded = [](int64_t columns) { return static_cast<double>(cuda::padded_columns(columns)); };
     const double normed = padded(dims_.embedding_dim);
@@ -177,6 +181,16 @@ class CudaOps : public DeviceOps {
     int64_t first_row = 0;
     const int32_t* row_ids = nullptr;
   };
+
+  void embed(const Weights& weights, const int32_t* ids, int64_t rows, Activations& act) {
+    const at::Tensor& table = weights.embedding;
+    cuda::embed(gpu_->queue, {.table = table.const_data_ptr(),
+                              .type = format_of(table),
+                              .ids = ids,
+                              .rows = rows,
+                              .width = dims_.embedding_dim,
+                              .x = mutable_floats(act.x)});
+  }
 
   // Rows of `linear.in` values in a scratch tensor, as the product with `linear` takes them.
   [[nodiscard]] ProductRows rows_for(const Linear& linear, at::Tensor& scratch, int64_t rows) {

@@ -89,7 +89,10 @@ const int32_t* Queue::stage(std::span<const int32_t> values) {
   if (found != staged_.end()) return found->device;
   StageBuffer& buffer = stage_buffer_for(values.size());
   const Staged added{buffer.host + buffer.used, buffer.device + buffer.used, values.size()};
-  std::copy(values.begin(), values.end(), buffer.host + buffer.used);
+  if (!std::equal(values.begin(), values.end(), added.host)) {
+    if (std::exchange(may_be_read_, false)) wait();
+    std::copy(values.begin(), values.end(), buffer.host + buffer.used);
+  }
   copy_staged(*this, added.host, buffer.device + buffer.used, added.count);
   buffer.used += values.size();
   staged_.push_back(added);
@@ -105,6 +108,7 @@ Queue::StageBuffer& Queue::stage_buffer_for(size_t count) {
   StageBuffer added;
   added.count = std::max(count, kStagedValues);
   added.host = static_cast<int32_t*>(allocate_pinned(added.count * sizeof(int32_t)));
+  std::fill_n(added.host, added.count, 0);  // looked at before it is written
   try {
     added.device = static_cast<int32_t*>(allocate_on_device(added.count * sizeof(int32_t)));
   } catch (...) {
@@ -142,7 +146,7 @@ void Queue::flush() {
 }
 
 void Queue::forget_staged() {
-  if (!staged_.empty()) wait();  // the device may still read what is overwritten next
+  may_be_read_ = may_be_read_ || !staged_.empty();
   staged_.clear();
   for (StageBuffer& buffer : stage_buffers_) buffer.used = 0;
 }
@@ -150,6 +154,11 @@ void Queue::forget_staged() {
 void Queue::wait() {
   select(device_);
   synchronize(stream_);
+}
+
+void Queue::wait_for(const uint64_t* word, uint64_t value) {
+  select(device_);
+  wait_for_value(word, value, stream_);
 }
 
 void Queue::launch(const Commands& commands, size_t begin, size_t end) {

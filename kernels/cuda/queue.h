@@ -44,8 +44,8 @@ class Queue {
   }
 
   // Copies values to the device as part of the pass, in the order of the commands; a pass that is repeated may give
-  // others each time. Equal values given again in a pass are not copied again. The pointer is good until the next
-  // begin_pass(), outside of a pass until the next call.
+  // others each time, but then waits for the pass before. Equal values given again in a pass are not copied again. The
+  // pointer is good until the next begin_pass(), outside of a pass until the next call.
   [[nodiscard]] const int32_t* stage(std::span<const int32_t> values);
 
   // Of a matrix in device memory, made once and kept.
@@ -67,6 +67,8 @@ class Queue {
   void flush();
   // Returns when all has been computed.
   void wait();
+  // Returns when a command that has been launched has given a word in pinned memory this value.
+  void wait_for(const uint64_t* word, uint64_t value);
 
   // Passes so far that ended as graphs, for tests.
   [[nodiscard]] int64_t graph_passes() const { return graph_passes_; }
@@ -153,7 +155,8 @@ class Queue {
   int64_t graph_passes_ = 0;
   std::vector<StageBuffer> stage_buffers_;
   std::vector<Staged> staged_;
-  Turn turn_{};  // the next one
+  bool may_be_read_ = false;  // what passes before this one have staged
+  Turn turn_{};               // the next one
 };
 
 }  // namespace xlstm::cuda

@@ -4,6 +4,7 @@
 #include <cuda_runtime_api.h>
 
 #include <array>
+#include <atomic>
 
 #include "kernels/cuda/driver.h"
 #include "kernels/cuda/errors.h"
@@ -55,6 +56,28 @@ void destroy_stream(StreamHandle stream) {
 
 void synchronize(StreamHandle stream) {
   check(cudaStreamSynchronize(as_stream(stream)), "kernels");
+}
+
+void wait_for_value(const uint64_t* word, uint64_t value, StreamHandle stream) {
+  const auto has_come = [&] {
+    const bool is_there = *static_cast<const volatile uint64_t*>(word) == value;
+    std::atomic_thread_fence(std::memory_order_acquire);
+    return is_there;
+  };
+  constexpr int kReads = 4096;  // between questions whether the kernels still run
+  for (;;) {
+    for (int i = 0; i < kReads; ++i) {
+      if (has_come()) return;
+    }
+    const cudaError_t state = cudaStreamQuery(as_stream(stream));
+    if (state == cudaErrorNotReady) {
+      (void)cudaGetLastError();  // it would be reported by a later call
+      continue;
+    }
+    check(state, "kernels");
+    XLSTM_ASSERT(has_come());
+    return;
+  }
 }
 
 void begin_capture(StreamHandle stream) {

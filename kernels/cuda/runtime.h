@@ -52,6 +52,8 @@ void select(int device);
 [[nodiscard]] StreamHandle make_stream();
 void destroy_stream(StreamHandle stream);
 void synchronize(StreamHandle stream);
+// Returns when `word`, in pinned memory, has the value that a kernel in the stream gives it; those behind it may go on.
+void wait_for_value(const uint64_t* word, uint64_t value, StreamHandle stream);
 
 // Between the two, launches into the stream are recorded and not run. end_capture() returns what can be launched as a
 // whole.

@@ -16,19 +16,25 @@
 #include "xlstm/core/run_status.h"
 #include "xlstm/core/str.h"
 #include "xlstm/runtime/engine.h"
+#include "xlstm/runtime/generator.h"
 #include "xlstm/runtime/made_up_ids.h"
 
 namespace xlstm {
 namespace {
 
-// Runs passes over `batch` sequences with made-up ids.
+// Runs passes over `batch` sequences: prompts of made-up ids, and steps with the tokens that the device chooses where
+// it does that, else with made-up ones.
 class Runner {
  public:
-  Runner(Engine& engine, int64_t batch, const std::string& state_dtype)
+  Runner(Engine& engine, int64_t batch, const RuntimeOpts& opts)
       : engine_(engine),
         batch_(batch),
-        state_(engine.dims(), {engine.model().num_blocks(), batch, torch_dtype(state_dtype),
-                               torch_device(engine.resolution().device)}) {}
+        state_(engine.dims(), {engine.model().num_blocks(), batch, torch_dtype(opts.state_dtype),
+                               torch_device(engine.resolution().device)}) {
+    std::vector<Draw> draws;
+    for (int64_t slot = 0; slot < batch; ++slot) draws.push_back({.sequence = static_cast<uint64_t>(slot)});
+    chooser_ = engine.make_chooser(Sampler(sampling_options(opts, /*seed=*/0), engine.usable_vocab()), draws);
+  }
 
   // Prompts of `length` tokens, in segments that hold all sequences; logits for the last rows only.
   void prefill(int64_t length) {
@@ -36,25 +42,41 @@ class Runner {
     const int64_t segment = rows_per_pass(engine_.segment_rows(false), batch_, engine_.model().chunk_size());
     for (int64_t begin = 0; begin < length; begin += segment) {
       const int64_t rows = std::min(segment, length - begin);
-      pass(rows, begin + rows == length ? LogitRows::kLast : LogitRows::kNone);
+      pass(rows, begin + rows == length ? LogitRows::kLast : LogitRows::kNone)->wait();
     }
   }
 
   void decode(int64_t tokens) {
     begin_phase(RunPhase::kDecode, tokens * batch_);
-    for (int64_t t = 0; t < tokens; ++t) pass(1, LogitRows::kLast);
+    std::shared_ptr<PassLogits> logits = pass(1, LogitRows::kLast);
+    for (int64_t t = 1; t < tokens; ++t) {
+      if (chooser_) {
+        logits = engine_.forward(plan_, *chooser_, std::move(logits), state_);
+        (void)chooser_->wait();
+        count_rows();
+      } else {
+        logits->wait();
+        logits = pass(1, LogitRows::kLast);
+      }
+    }
+    logits->wait();
   }
 
   [[nodiscard]] uint64_t state_bytes() const { return state_.bytes(); }
 
  private:
-  void pass(int64_t rows, LogitRows logits) {
+  std::shared_ptr<PassLogits> pass(int64_t rows, LogitRows logits) {
     plan_.clear();
     for (int64_t slot = 0; slot < batch_; ++slot) plan_.add(slot, rows, logits);
     const int64_t vocab = engine_.dims().vocab_size;
     ids_.resize(static_cast<size_t>(plan_.rows()));
     for (int64_t& id : ids_) id = last_id_ = next_made_up_id(last_id_, vocab);
-    engine_.forward(plan_, ids_, state_)->wait();
+    std::shared_ptr<PassLogits> begun = engine_.forward(plan_, ids_, state_);
+    count_rows();
+    return begun;
+  }
+
+  void count_rows() const {
     RunCounters& counters = run_counters();
     const bool prefill = counters.phase.load(std::memory_order_relaxed) == RunPhase::kPrefill;
     counters.done.fetch_add(plan_.rows(), std::memory_order_relaxed);
@@ -67,6 +89,7 @@ class Runner {
   RowPlan plan_;
   std::vector<int64_t> ids_;
   int64_t last_id_ = 0;
+  std::unique_ptr<TokenChooser> chooser_;
 };
 
 void log_limits(const BenchLimits& limits) {
@@ -225,7 +248,7 @@ class Bench {
     const std::vector<LoadGroup> parts = by_state_dtype(group);
     for (const int64_t batch : request_.batch) {
       for (const LoadGroup& part : parts) {
-        Runner runner(engine, batch, part.front().opts.state_dtype);
+        Runner runner(engine, batch, part.front().opts);
         for (const int64_t length : request_.n_prompt) {
           if (length > 0) prefill(part, engine, runner, {length, batch});
         }

@@ -12,8 +12,10 @@ namespace xlstm {
 Model::Model(const ModelDims& dims, Weights weights, ModelKernels kernels)
     : dims_(dims), weights_(std::move(weights)), kernels_(std::move(kernels)) {}
 
-void Model::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work, OnStop on_stop) {
-  XLSTM_ASSERT(static_cast<int64_t>(ids.size()) == plan.rows() && plan.rows() <= work.rows());
+void Model::forward(const RowPlan& plan, const PassTokens& tokens, State& state, Workspace& work, OnStop on_stop) {
+  XLSTM_ASSERT(plan.rows() <= work.rows());
+  const int64_t count = tokens.chooser != nullptr ? tokens.logits.size(0) : static_cast<int64_t>(tokens.ids.size());
+  XLSTM_ASSERT(count == plan.rows());
   XLSTM_ASSERT(static_cast<int64_t>(plan.logit_rows().size()) <= work.logit_rows());
   const c10::InferenceMode no_autograd;
   DeviceOps& ops = *kernels_.ops;
@@ -22,7 +24,11 @@ void Model::forward(const RowPlan& plan, std::span<const int64_t> ids, State& st
 
   split(plan);
   ops.begin_pass(plan);
-  ops.embed(weights_, ids, act);
+  if (tokens.chooser != nullptr) {
+    ops.embed_chosen(weights_, tokens.chooser->choose(tokens.logits), act);
+  } else {
+    ops.embed(weights_, tokens.ids, act);
+  }
   for (int64_t b = 0; b < num_blocks(); ++b) {
     if (on_stop == OnStop::kAbandon) throw_if_stopped();
     const BlockWeights& block = weights_.blocks[static_cast<size_t>(b)];

@@ -141,6 +141,35 @@ State Engine::make_state(int64_t slots) const {
 
 std::shared_ptr<PassLogits> Engine::forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
                                             OnStop on_stop) {
+  return run(plan, ids, state, on_stop);
+}
+
+std::shared_ptr<PassLogits> Engine::forward(const RowPlan& plan, TokenChooser& chooser,
+                                            std::shared_ptr<PassLogits> before, State& state, OnStop on_stop) {
+  XLSTM_ASSERT(before == logits_ && before->on_device().defined() && before->rows() >= plan.rows());
+  const PassTokens tokens(chooser, before->on_device().narrow(0, before->rows() - plan.rows(), plan.rows()));
+  before.reset();  // so that they are not kept
+  return run(plan, tokens, state, on_stop);
+}
+
+std::unique_ptr<TokenChooser> Engine::make_chooser(const Sampler& sampler, std::span<const Draw> draws) {
+  const int64_t needed = sampler.candidates_needed();
+  if (needed == 0 || needed > model_->ops().max_candidates()) return nullptr;
+  const SamplingOptions& options = sampler.options();
+  ChoiceRules rules;
+  rules.usable_vocab = sampler.usable_vocab();
+  rules.banned = sampler.banned();
+  rules.seed = options.seed;
+  if (options.temperature > 0) {
+    rules.top_k = options.top_k;
+    rules.top_p = options.top_p;
+    rules.min_p = options.min_p;
+    rules.temperature = options.temperature;
+  }
+  return model_->ops().make_chooser(rules, draws);
+}
+
+std::shared_ptr<PassLogits> Engine::run(const RowPlan& plan, const PassTokens& tokens, State& state, OnStop on_stop) {
   const auto logit_rows = static_cast<int64_t>(plan.logit_rows().size());
   release_logits();
   if (take_empty_cache_request()) {
@@ -148,7 +177,7 @@ std::shared_ptr<PassLogits> Engine::forward(const RowPlan& plan, std::span<const
     empty_device_cache(resolution_.device);
   }
   workspace_->reserve(plan.rows(), logit_rows);
-  model_->forward(plan, ids, state, *workspace_, on_stop);
+  model_->forward(plan, tokens, state, *workspace_, on_stop);
   if (logit_rows > 0) logits_->begin(workspace_->logits.narrow(0, 0, logit_rows));
   return logits_;
 }

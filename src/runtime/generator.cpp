@@ -1,9 +1,12 @@
 #include "xlstm/runtime/generator.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <limits>
+#include <memory>
 #include <optional>
+#include <utility>
 
 #include "xlstm/core/errors.h"
 #include "xlstm/core/run_status.h"
@@ -19,18 +22,6 @@ double seconds_between(Clock::time_point begin, Clock::time_point end) {
   return std::chrono::duration<double>(end - begin).count();
 }
 
-SamplingOptions sampling_options(const RuntimeOpts& opts, uint64_t seed) {
-  SamplingOptions sampling;
-  sampling.temperature = opts.temperature;
-  sampling.top_k = opts.top_k;
-  sampling.top_p = opts.top_p;
-  sampling.min_p = opts.min_p;
-  sampling.repeat_penalty = opts.repeat_penalty;
-  sampling.repeat_last_n = opts.repeat_last_n;
-  sampling.seed = seed;
-  return sampling;
-}
-
 int64_t choose(Sampler& sampler, const Sequence& sequence, int64_t usable_vocab) {
   const uint64_t position = sequence.ids().size();
   const std::span<const Candidate> greatest = sequence.greatest(usable_vocab, sampler.candidates_needed());
@@ -42,7 +33,62 @@ void append(std::vector<float>& rows, std::span<const float> more) {
   rows.insert(rows.end(), more.begin(), more.end());
 }
 
+// The tokens of one generation, and the passes between them.
+class Tokens {
+ public:
+  Tokens(Sequence& sequence, Engine& engine, Sampler& sampler, bool keep_logits)
+      : sequence_(sequence), engine_(engine), sampler_(sampler), keep_logits_(keep_logits) {}
+
+  // The next one. Behind the last one nothing is fed.
+  int64_t next(bool is_last) {
+    if (!is_last && device_chooses()) {
+      const ChosenToken chosen = sequence_.feed_chosen(*chooser_);
+      Sampler::require_possible({chosen.greatest_id, chosen.greatest}, static_cast<double>(chosen.best));
+      return chosen.id;
+    }
+    if (sequence_.has_pending()) sequence_.feed({}, {}, OnStop::kFinish);
+    if (keep_logits_) append(logits_, sequence_.logits());
+    const int64_t id = choose(sampler_, sequence_, engine_.usable_vocab());
+    sequence_.append_pending(id);
+    return id;
+  }
+
+  // Of each token, if they are kept.
+  [[nodiscard]] std::vector<float>& logits() { return logits_; }
+
+ private:
+  bool device_chooses() {
+    if (keep_logits_ || sequence_.has_pending() || !sequence_.can_choose()) return false;
+    if (!asked_for_chooser_) {
+      const std::array<Draw, 1> draws = {Draw{.sequence = 0, .position = sequence_.ids().size()}};
+      chooser_ = engine_.make_chooser(sampler_, draws);
+      asked_for_chooser_ = true;
+    }
+    return chooser_ != nullptr;
+  }
+
+  Sequence& sequence_;
+  Engine& engine_;
+  Sampler& sampler_;
+  bool keep_logits_;
+  std::vector<float> logits_;
+  bool asked_for_chooser_ = false;
+  std::unique_ptr<TokenChooser> chooser_;  // where the device chooses
+};
+
 }  // namespace
+
+SamplingOptions sampling_options(const RuntimeOpts& opts, uint64_t seed) {
+  SamplingOptions sampling;
+  sampling.temperature = opts.temperature;
+  sampling.top_k = opts.top_k;
+  sampling.top_p = opts.top_p;
+  sampling.min_p = opts.min_p;
+  sampling.repeat_penalty = opts.repeat_penalty;
+  sampling.repeat_last_n = opts.repeat_last_n;
+  sampling.seed = seed;
+  return sampling;
+}
 
 std::vector<int64_t> end_of_text_ids(const Engine& engine, std::string* note) {
   const Tokenizer* tokenizer = engine.tokenizer();
@@ -97,16 +143,14 @@ GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts&
   }
 
   const int64_t limit = opts.max_new_tokens < 0 ? std::numeric_limits<int64_t>::max() : opts.max_new_tokens;
+  Tokens tokens(sequence, engine, sampler, request.keep_logits);
   begin_phase(RunPhase::kDecode, std::max<int64_t>(0, opts.max_new_tokens));
   for (int64_t step = 0; step < limit; ++step) {
     if (stop_requested()) {
       result.finish = FinishReason::kInterrupted;
       break;
     }
-    if (sequence.has_pending()) sequence.feed({}, {}, OnStop::kFinish);
-    if (request.keep_logits) append(result.logits, sequence.logits());
-    const int64_t id = choose(sampler, sequence, engine.usable_vocab());
-    sequence.append_pending(id);
+    const int64_t id = tokens.next(/*is_last=*/step + 1 == limit);
     result.ids.push_back(id);
     run_counters().done.store(step + 1, std::memory_order_relaxed);
     run_counters().decoded_tokens.fetch_add(1, std::memory_order_relaxed);
@@ -126,6 +170,7 @@ GenerationResult generate(Sequence& sequence, Engine& engine, const RuntimeOpts&
       break;
     }
   }
+  result.logits = std::move(tokens.logits());
   return result;
 }
 

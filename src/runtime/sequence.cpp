@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "xlstm/core/errors.h"
 #include "xlstm/core/progress.h"
@@ -49,6 +50,21 @@ void Sequence::append_pending(int64_t id) {
   XLSTM_ASSERT(!has_pending());
   ids_.push_back(id);
   forget_logits();
+}
+
+bool Sequence::can_choose() const {
+  return pass_ && pass_->rows() > 0 && pass_->on_device().defined();
+}
+
+ChosenToken Sequence::feed_chosen(TokenChooser& chooser) {
+  XLSTM_ASSERT(!has_pending() && can_choose());
+  plan_.clear();
+  plan_.add(/*slot=*/0, 1, LogitRows::kLast);
+  pass_ = engine_.forward(plan_, chooser, std::move(pass_), state_, OnStop::kFinish);
+  const ChosenToken chosen = chooser.wait().front();
+  ids_.push_back(chosen.id);
+  ++fed_;
+  return chosen;
 }
 
 void Sequence::forget_logits() {

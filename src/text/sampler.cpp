@@ -10,8 +10,8 @@
 #include <utility>
 
 #include "xlstm/core/errors.h"
+#include "xlstm/core/philox.h"
 #include "xlstm/core/str.h"
-#include "xlstm/text/philox.h"
 
 namespace xlstm {
 
@@ -75,14 +75,12 @@ int64_t Sampler::sample(std::span<const float> logits, std::span<const int64_t> 
 
 int64_t Sampler::candidates_needed() const {
   const int64_t most_likely = options_.temperature == 0 ? 1 : options_.top_k;
-  const auto usable = static_cast<int64_t>(usable_vocab());
-  if (penalizes() || most_likely == 0 || most_likely >= usable) return 0;
-  return std::min(most_likely + static_cast<int64_t>(banned_.size()), usable);
+  if (penalizes() || most_likely == 0 || most_likely >= usable_vocab()) return 0;
+  return std::min(most_likely + static_cast<int64_t>(banned_.size()), usable_vocab());
 }
 
 int64_t Sampler::sample(std::span<const Candidate> greatest, uint64_t sequence, uint64_t position) {
   XLSTM_ASSERT(!greatest.empty() && static_cast<int64_t>(greatest.size()) == candidates_needed());
-  if (!is_possible(greatest.front().logit)) fail_impossible(greatest.front().logit, greatest.front().id);
   const size_t most_likely = options_.temperature == 0 ? 1 : static_cast<size_t>(options_.top_k);
   candidates_.clear();
   for (const Candidate& candidate : greatest) {
@@ -94,8 +92,13 @@ int64_t Sampler::sample(std::span<const Candidate> greatest, uint64_t sequence, 
   sorted_ = candidates_.size();
   const double best = candidates_.empty() ? -std::numeric_limits<double>::infinity()
                                           : scores_[static_cast<size_t>(candidates_.front())];
-  require_possible_best(best);
+  require_possible(greatest.front(), best);
   return options_.temperature == 0 ? candidates_.front() : choose(best, sequence, position);
+}
+
+void Sampler::require_possible(const Candidate& greatest, double best) {
+  if (!is_possible(greatest.logit)) fail_impossible(greatest.logit, greatest.id);
+  require_possible_best(best);
 }
 
 // Of the candidates that top_k left.
@@ -190,7 +193,7 @@ void Sampler::sort_candidates(size_t count) {
 
 void Sampler::keep_top_k() {
   const auto k = static_cast<size_t>(options_.top_k);
-  if (k == 0 || k >= usable_vocab()) return;
+  if (k == 0 || k >= scores_.size()) return;
   sort_candidates(k);  // sums over the candidates come in this order, wherever they were found
   candidates_.resize(k);
 }

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "xlstm/text/philox.h"
+#include "xlstm/core/philox.h"
 
 namespace xlstm {
 namespace {

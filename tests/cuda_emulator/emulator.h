@@ -21,7 +21,9 @@
 // copy engine's view of memory and the threads', prefetches.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <stdexcept>
@@ -45,6 +47,9 @@ using emulation::Settings;
 struct ScopedSettings : emulation::ScopedSettings<Settings> {
   ScopedSettings() : emulation::ScopedSettings<Settings>(settings()) {}
 };
+
+// Calls so far that returned when a stream was done, by any thread.
+[[nodiscard]] std::atomic<int64_t>& synchronizations();
 
 // False in builds with a sanitizer, which reports bad accesses itself and ends the program.
 [[nodiscard]] bool has_checks();

@@ -322,6 +322,35 @@ TEST_F(QueueTest, APassStagesAnyNumberOfValues) {
   }
 }
 
+// So the host may be a pass ahead of the device.
+TEST_F(QueueTest, OnlyValuesThatChangeFromPassToPassAreWaitedFor) {
+  for (const bool repeatable : {true, false}) {
+    const auto run = [&](const Values& first, const Values& second) {
+      const int64_t before = synchronizations();
+      queue_.begin_pass(repeatable);
+      collect(first);
+      collect(second);
+      queue_.end_pass();
+      return synchronizations() - before;
+    };
+    run({1, 2, 3}, {4, 5, 6});
+    EXPECT_EQ(run({1, 2, 3}, {4, 5, 6}), 0);
+    EXPECT_EQ(run({1, 2, 3}, {4, 5, 6}), 0);
+    EXPECT_EQ(run({1, 2, 3}, {4, 5, 7}), 1);
+    EXPECT_EQ(run({1, 2, 4}, {4, 5, 6}), 1) << "once for all of them";
+    EXPECT_EQ(run({1, 2, 4}, {4, 5, 6}), 0);
+    // The first again where the second stood.
+    EXPECT_EQ(run({1, 2, 4}, {1, 2, 4}), 0);
+    EXPECT_EQ(run({1, 2, 4}, {4, 5, 6}), 0) << "what stands there is still the same";
+  }
+}
+
+TEST_F(QueueTest, AValueThatNoKernelWritesIsAFault) {
+  uint64_t word = 4;
+  queue_.wait_for(&word, 4);
+  EXPECT_THROW(queue_.wait_for(&word, 5), Fault);
+}
+
 TEST_F(QueueTest, EqualValuesOfAPassAreStagedOnce) {
   queue_.begin_pass(false);
   const int32_t* first = queue_.stage(Values{1, 2, 3});

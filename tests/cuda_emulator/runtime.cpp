@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <deque>
@@ -185,6 +186,11 @@ Settings& settings() {
   return value;
 }
 
+std::atomic<int64_t>& synchronizations() {
+  static std::atomic<int64_t> count = 0;
+  return count;
+}
+
 bool has_checks() {
 #if defined(XLSTM_EMULATOR_THREAD) || defined(XLSTM_EMULATOR_ADDRESS)
   return false;
@@ -241,7 +247,13 @@ void destroy_stream(StreamHandle stream) {
   delete static_cast<Stream*>(stream);
 }
 void synchronize(StreamHandle stream) {
+  ++cuda_emulator::synchronizations();
   if (as_stream(stream).capturing) throw cuda_emulator::Fault("synchronize() during a capture");
+}
+
+void wait_for_value(const uint64_t* word, uint64_t value, StreamHandle stream) {
+  if (as_stream(stream).capturing) throw cuda_emulator::Fault("wait_for_value() during a capture");
+  if (*word != value) throw cuda_emulator::Fault("a value is waited for that no kernel has written");
 }
 
 void begin_capture(StreamHandle stream) {

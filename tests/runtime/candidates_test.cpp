@@ -1,14 +1,20 @@
-// Generation on a device that finds the greatest logits itself: libtorch's operations on the CPU stand in for one.
+// Generation on a device that finds the greatest logits itself, and on one that chooses the tokens, too: libtorch's
+// operations on the CPU stand in for both.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
+#include <optional>
 #include <utility>
 
 #include "kernels/native/native_ops.h"
 #include "src/registry/device_backend.h"
 #include "tests/support/engines.h"
+#include "tests/support/expect_error.h"
+#include "xlstm/core/cache_request.h"
 #include "xlstm/runtime/generator.h"
 
 namespace xlstm {
@@ -17,6 +23,54 @@ namespace {
 constexpr int64_t kVocab = 160;
 constexpr int64_t kMaxCandidates = 50;
 int64_t searches = 0;
+int64_t choices = 0;
+bool device_chooses = false;
+
+// With the host's sampler, behind the device's back.
+class StandInChooser : public TokenChooser {
+ public:
+  StandInChooser(const ChoiceRules& rules, std::span<const Draw> draws) : draws_(draws.begin(), draws.end()) {
+    const SamplingOptions options{.temperature = rules.temperature,
+                                  .top_k = rules.top_k,
+                                  .top_p = rules.top_p,
+                                  .min_p = rules.min_p,
+                                  .seed = rules.seed};
+    sampler_.emplace(options, rules.usable_vocab, rules.banned);
+  }
+
+  const at::Tensor& choose(const at::Tensor& logits) override {
+    EXPECT_TRUE(is_waited_for_) << "wait() comes between two calls";
+    EXPECT_EQ(logits.size(0), static_cast<int64_t>(draws_.size()));
+    ids_ = at::empty({logits.size(0)}, at::kInt);
+    tokens_.clear();
+    for (size_t row = 0; row < draws_.size(); ++row) {
+      const at::Tensor own = logits[static_cast<int64_t>(row)].contiguous();
+      const std::span values(own.const_data_ptr<float>(), static_cast<size_t>(own.numel()));
+      const auto greatest = std::max_element(values.begin(), values.begin() + sampler_->usable_vocab());
+      Draw& draw = draws_[row];
+      const bool possible = std::isfinite(*greatest);
+      const int64_t id = possible ? sampler_->sample(values, {}, draw.sequence, draw.position) : 0;
+      ++draw.position;
+      tokens_.push_back(
+          {static_cast<int32_t>(id), static_cast<int32_t>(greatest - values.begin()), *greatest, *greatest});
+      ids_[static_cast<int64_t>(row)] = id;
+    }
+    ++choices;
+    is_waited_for_ = false;
+    return ids_;
+  }
+  std::span<const ChosenToken> wait() override {
+    is_waited_for_ = true;
+    return tokens_;
+  }
+
+ private:
+  std::optional<Sampler> sampler_;
+  std::vector<Draw> draws_;
+  std::vector<ChosenToken> tokens_;
+  at::Tensor ids_;
+  bool is_waited_for_ = true;
+};
 
 class FindingOps : public DeviceOps {
  public:
@@ -27,6 +81,10 @@ class FindingOps : public DeviceOps {
   void begin_pass(const RowPlan& plan) override { ops_->begin_pass(plan); }
   void embed(const Weights& weights, std::span<const int64_t> ids, Activations& act) override {
     ops_->embed(weights, ids, act);
+  }
+  void embed_chosen(const Weights& weights, const at::Tensor& ids, Activations& act) override {
+    const at::Tensor wide = ids.to(at::kLong);
+    ops_->embed(weights, {wide.const_data_ptr<int64_t>(), static_cast<size_t>(wide.numel())}, act);
   }
   void mixer_in(const BlockWeights& block, int64_t rows, Activations& act) override {
     ops_->mixer_in(block, rows, act);
@@ -53,6 +111,12 @@ class FindingOps : public DeviceOps {
         std::memcpy(candidates[row][i][1].mutable_data_ptr(), &logit, sizeof(logit));
       }
     }
+  }
+
+  std::unique_ptr<TokenChooser> make_chooser(const ChoiceRules& rules, std::span<const Draw> draws) override {
+    EXPECT_LE(rules.candidates(), kMaxCandidates);
+    if (!device_chooses) return nullptr;
+    return std::make_unique<StandInChooser>(rules, draws);
   }
 
  private:
@@ -84,6 +148,8 @@ class CandidatesTest : public testing::Test {
   CandidatesTest()
       : finding_(finding_engine(tiny_model())), looking_(test::load_engine(tiny_model(), test::native_opts())) {
     searches = 0;
+    choices = 0;
+    device_chooses = false;
   }
 
   static GenerationResult run(Engine& engine, const RuntimeOpts& opts, bool keep_logits = false) {
@@ -104,6 +170,11 @@ class CandidatesTest : public testing::Test {
 
   Engine finding_;
   Engine looking_;
+};
+
+class ChosenTokensTest : public CandidatesTest {
+ protected:
+  ChosenTokensTest() { device_chooses = true; }
 };
 
 std::vector<float> copy(std::span<const float> values) {
@@ -143,6 +214,93 @@ TEST_F(CandidatesTest, KeptLogitsAreThoseOfEveryStep) {
   EXPECT_EQ(found.logits, looked.logits);
   EXPECT_EQ(found.prompt_logits, looked.prompt_logits);
   EXPECT_EQ(searches, 0);
+}
+
+TEST_F(ChosenTokensTest, AreThoseOfTheHostSampler) {
+  RuntimeOpts opts = options();
+  for (const double temperature : {0.0, 0.8, 3.0}) {
+    opts.temperature = temperature;
+    searches = 0;
+    choices = 0;
+    const std::vector<int64_t> ids = run(finding_, opts).ids;
+    EXPECT_EQ(ids, run(looking_, opts).ids) << temperature;
+    EXPECT_EQ(choices, 23) << "but the last, behind which nothing is fed";
+    EXPECT_EQ(searches, 1 + 1) << "one for the last, and one that waits for the prompt";
+  }
+}
+
+TEST_F(ChosenTokensTest, TheHostChoosesWhereTheyDoNotDecideOrLogitsAreKept) {
+  RuntimeOpts opts = options();
+  opts.repeat_penalty = 1.3;
+  EXPECT_EQ(run(finding_, opts).ids, run(looking_, opts).ids);
+  opts = options();
+  const GenerationResult kept = run(finding_, opts, /*keep_logits=*/true);
+  EXPECT_EQ(kept.logits, run(looking_, opts, /*keep_logits=*/true).logits);
+  EXPECT_EQ(kept.logits.size(), 24U * kVocab);
+  EXPECT_EQ(choices, 0);
+}
+
+// Whatever ends a text, what has been fed and what has not is known.
+TEST_F(ChosenTokensTest, ATextContinuesTheSameWhereverItEnded) {
+  RuntimeOpts opts = options();
+  const std::vector<int64_t> whole = run(looking_, opts).ids;
+  for (const bool by_limit : {true, false}) {
+    for (const size_t end : {1U, 2U, 7U}) {
+      Sequence sequence(finding_);
+      GenerationRequest request;
+      request.prompt = {0, 100, 20, 30};
+      request.seed = 3;
+      std::vector<int64_t> ids;
+      request.on_token = [&](int64_t id) {
+        ids.push_back(id);
+        return by_limit || ids.size() < end;
+      };
+      opts.max_new_tokens = by_limit ? static_cast<int64_t>(end) : 24;
+      const GenerationResult first = generate(sequence, finding_, opts, request);
+      EXPECT_EQ(first.finish, by_limit ? FinishReason::kLength : FinishReason::kStopString);
+      EXPECT_EQ(sequence.has_pending(), by_limit);
+      EXPECT_EQ(sequence.ids().size(), 4 + end);
+      const SavedState saved = sequence.save(3);
+      EXPECT_EQ(saved.pending_id.has_value(), by_limit);
+      EXPECT_EQ(saved.position, 4 + end);
+      Sequence resumed(finding_);
+      resumed.restore(saved);
+      opts.max_new_tokens = 24 - static_cast<int64_t>(end);
+      request.prompt.clear();
+      request.on_token = [&](int64_t id) {
+        ids.push_back(id);
+        return true;
+      };
+      (void)generate(resumed, finding_, opts, request);
+      EXPECT_EQ(ids, whole) << end;
+    }
+  }
+}
+
+TEST_F(ChosenTokensTest, AnEmptiedCacheChangesNothing) {
+  const RuntimeOpts opts = options();
+  const std::vector<int64_t> whole = run(looking_, opts).ids;
+  Sequence sequence(finding_);
+  GenerationRequest request;
+  request.prompt = {0, 100, 20, 30};
+  request.seed = 3;
+  request.on_token = [](int64_t /*id*/) {
+    request_empty_cache();
+    return true;
+  };
+  EXPECT_EQ(generate(sequence, finding_, opts, request).ids, whole);
+}
+
+TEST_F(ChosenTokensTest, ImpossibleLogitsAreTheCheckpointsFault) {
+  Sequence sequence(finding_);
+  GenerationRequest request;
+  request.prompt = {0, 100};
+  request.on_token = [&](int64_t /*id*/) {
+    finding_.model().weights().out_norm.weight.fill_(std::numeric_limits<float>::quiet_NaN());
+    return true;
+  };
+  test::expect_error([&] { (void)generate(sequence, finding_, options(), request); }, ExitCode::kCheckpoint,
+                     {"logits", "NaN"});
 }
 
 TEST_F(CandidatesTest, AStateWithoutAPendingIdHasAllLogitsAndContinuesTheSame) {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "tests/text/tiny_tokenizer.h"
-#include "xlstm/text/philox.h"
+#include "xlstm/core/philox.h"
 
 namespace xlstm {
 namespace {

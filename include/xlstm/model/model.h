@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "kernels/model_kernels.h"
 #include "kernels/row_plan.h"
+#include "kernels/token_chooser.h"
 #include "kernels/weights.h"
 #include "xlstm/model/state.h"
 #include "xlstm/model/workspace.h"
@@ -19,16 +21,27 @@ enum class OnStop {
   kAbandon,  // throws Stopped soon; state and logits are then undefined
 };
 
+// The tokens of a pass, one for each row of its plan.
+struct PassTokens {
+  PassTokens(std::span<const int64_t> these) : ids(these) {}     // NOLINT(google-explicit-constructor): the usual ones
+  PassTokens(const std::vector<int64_t>& these) : ids(these) {}  // NOLINT(google-explicit-constructor)
+  PassTokens(TokenChooser& by, at::Tensor from) : chooser(&by), logits(std::move(from)) {}
+
+  std::span<const int64_t> ids;     // each in [0, V); or
+  TokenChooser* chooser = nullptr;  // chooses them, of this model's operations,
+  at::Tensor logits;                // from these, [rows, V]; the pass may overwrite them afterwards
+};
+
 class Model {
  public:
   Model(const ModelDims& dims, Weights weights, ModelKernels kernels);
 
-  // Feeds ids (one per row of the plan, each in [0, V)) and advances the state of the plan's slots. Afterwards row j of
-  // work.logits holds the logits of row plan.logit_rows()[j]. `work` must have room for the plan. One pass at a time.
+  // Feeds the tokens and advances the state of the plan's slots. Afterwards row j of work.logits holds the logits of
+  // row plan.logit_rows()[j]. `work` must have room for the plan. One pass at a time.
   //
   // Of a span of S > 1 rows the first floor(S / chunk_size) · chunk_size go through the chunkwise kernel, the rest
   // through the sequence kernel; a span of one row is a step.
-  void forward(const RowPlan& plan, std::span<const int64_t> ids, State& state, Workspace& work,
+  void forward(const RowPlan& plan, const PassTokens& tokens, State& state, Workspace& work,
                OnStop on_stop = OnStop::kFinish);
 
   // Replaces the cell kernels and their chunk size; operations and weights stay.

@@ -17,6 +17,7 @@
 #include "xlstm/registry/registry.h"
 #include "xlstm/runtime/memory_estimate.h"
 #include "xlstm/runtime/pass_logits.h"
+#include "xlstm/text/sampler.h"
 #include "xlstm/text/tokenizer.h"
 
 namespace xlstm {
@@ -69,6 +70,15 @@ class Engine {
   std::shared_ptr<PassLogits> forward(const RowPlan& plan, std::span<const int64_t> ids, State& state,
                                       OnStop on_stop = OnStop::kAbandon);
 
+  // The same of the tokens that `chooser` chooses from the last logits of `before`, one for each row of the plan. These
+  // are on the device still, the last ones that this engine gave, and nobody else holds on to them.
+  std::shared_ptr<PassLogits> forward(const RowPlan& plan, TokenChooser& chooser, std::shared_ptr<PassLogits> before,
+                                      State& state, OnStop on_stop = OnStop::kAbandon);
+
+  // What chooses tokens on the device as `sampler` would, one for each of `draws`. Null where the host has to do it: on
+  // most devices, and where candidates do not decide (Sampler::candidates_needed).
+  [[nodiscard]] std::unique_ptr<TokenChooser> make_chooser(const Sampler& sampler, std::span<const Draw> draws);
+
   // Takes over the scheduling of other settings (cell kernels, chunk_size, heads_per_band, workers, prefill_segment)
   // without loading again. `resolution` is that of `opts` and has this engine's device, dtype, operations and threads.
   void reschedule(const RuntimeOpts& opts, const Resolution& resolution);
@@ -88,6 +98,7 @@ class Engine {
   // `ffn`: as in EstimateRequest.
   void build(const ModelDims& dims, Weights weights, ModelKernels kernels, bool ffn);
   [[nodiscard]] std::unique_ptr<Workspace> make_workspace() const;
+  std::shared_ptr<PassLogits> run(const RowPlan& plan, const PassTokens& tokens, State& state, OnStop on_stop);
   void release_logits();
 
   Resolution resolution_;

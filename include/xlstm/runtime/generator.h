@@ -45,12 +45,14 @@ struct GenerationResult {
   double decode_seconds = 0;   // of all steps: ids.size() - 1 of them
 };
 
+[[nodiscard]] SamplingOptions sampling_options(const RuntimeOpts& opts, uint64_t seed);
+
 // The ids that end a text for this engine's model and tokenizer. A configured id that the tokenizer has as an ordinary
 // token (2, "!", in the xLSTM-7b configuration) is not believed; `note`, if given, then says so.
 [[nodiscard]] std::vector<int64_t> end_of_text_ids(const Engine& engine, std::string* note = nullptr);
 
-// Continues `sequence`. The last generated id stays pending, so that a saved state continues exactly.
-// Random numbers depend on (seed, position in the sequence) only.
+// Continues `sequence`. The last generated id stays pending, or, where the device chose it and went on at once, is fed:
+// a saved state continues exactly in either case. Random numbers depend on (seed, position in the sequence) only.
 //
 // A requested stop (xlstm/core/stop.h) ends decoding after the current token with kInterrupted. In the prefill it
 // throws Stopped or, with kFinish, returns kInterrupted and the ids that were fed.

@@ -27,6 +27,9 @@ class PassLogits {
   // if the device does not find that many (0 never counts as found), or where all() costs nothing any more.
   [[nodiscard]] std::span<const Candidate> greatest(int64_t vocab, int64_t count);
 
+  // [rows, V] on the device, if they are still there; else undefined.
+  [[nodiscard]] const at::Tensor& on_device() const { return device_; }
+
   // Returns when the pass has been computed and what the choice of a token for each row takes has been read: what a
   // measurement of decoding ends with.
   void wait();

@@ -32,6 +32,12 @@ class Sequence {
   void append_pending(int64_t id);
   [[nodiscard]] bool has_pending() const { return fed_ < ids_.size(); }
 
+  // Whether feed_chosen() can: the logits after the last id are on the device.
+  [[nodiscard]] bool can_choose() const;
+  // Appends and feeds the token that `chooser`, of this engine and one row, chooses from these logits. The device is
+  // still at that when this returns.
+  ChosenToken feed_chosen(TokenChooser& chooser);
+
   // Every id seen, a pending one included.
   [[nodiscard]] const std::vector<int64_t>& ids() const { return ids_; }
 

@@ -49,12 +49,16 @@ class Sampler {
   // first, lower ids first among equal ones, NaN as +inf.
   [[nodiscard]] int64_t sample(std::span<const Candidate> greatest, uint64_t sequence, uint64_t position);
 
+  // The errors of sample() for the greatest of the usable logits, and for that of those that are not banned.
+  static void require_possible(const Candidate& greatest, double best);
+
   [[nodiscard]] const SamplingOptions& options() const { return options_; }
+  [[nodiscard]] const std::vector<int64_t>& banned() const { return banned_; }
+  [[nodiscard]] int64_t usable_vocab() const { return static_cast<int64_t>(scores_.size()); }
 
  private:
   static constexpr size_t kBlock = 16;
 
-  [[nodiscard]] size_t usable_vocab() const { return scores_.size(); }
   [[nodiscard]] bool penalizes() const { return options_.repeat_penalty != 1.0 && options_.repeat_last_n != 0; }
   void load_scores(std::span<const float> logits);
   void penalize(std::span<const int64_t> history);

@@ -87,6 +87,10 @@ inline void __syncwarp(unsigned mask = 0xffffffff, int line = __builtin_LINE()) 
   (void)xlstm::cuda_emulator::exchange(nullptr, 0, "__syncwarp", line);
 }
 
+inline void __threadfence_system() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
 template <class T>
 T __shfl_sync(unsigned mask, T value, int source, int width = 32, int line = __builtin_LINE()) {
   const auto lane = static_cast<int>(xlstm::cuda_emulator::current_lane());

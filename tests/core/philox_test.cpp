@@ -1,4 +1,4 @@
-#include "xlstm/text/philox.h"
+#include "xlstm/core/philox.h"
 
 #include <gtest/gtest.h>
 
