@@ -28,6 +28,12 @@ enum class RowOrder {
 // What a product rounds its input rows to before it multiplies; sums and results are float32 in any case.
 enum class InputRounding { kNone, kBfloat16, kInt8 };  // kInt8: codes in steps of a row's largest magnitude / 127
 
+// What a product rounds to bfloat16 beside its inputs.
+struct ProductRounding {
+  bool weights = false;  // what integer codes stand for
+  bool results = false;  // the sums of gate and up, before SwiGLU
+};
+
 // What passes up to some size take beside weights, states and the activations that all devices write.
 struct PassMemory {
   bool ffn = true;           // Activations::ffn is written
@@ -46,6 +52,11 @@ class DeviceOps {
   [[nodiscard]] virtual Linear pack(Linear canonical, RowOrder order = RowOrder::kPlain) const = 0;
 
   [[nodiscard]] virtual InputRounding input_rounding(WeightFormat /*weights*/) const { return InputRounding::kNone; }
+
+  // Of a product of so many rows with this matrix, canonical or packed.
+  [[nodiscard]] virtual ProductRounding product_rounding(const Linear& /*matrix*/, int64_t /*rows*/) const {
+    return {};
+  }
 
   // Moves a tensor that is not multiplied with (norm vectors, the embedding table) to where this device reads it.
   [[nodiscard]] virtual at::Tensor place(at::Tensor tensor) const { return tensor; }

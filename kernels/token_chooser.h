@@ -14,7 +14,7 @@ class TokenChooser {
  public:
   virtual ~TokenChooser() = default;
 
-  // Appends to the pass, or runs at once outside of one: chooses a token for each row of logits, [rows, V] float32
+  // Begins the pass, or runs at once outside of one: chooses a token for each row of logits, [rows, V] float32
   // where DeviceOps::place() puts tensors. Returns the ids, [rows] int32 there, which the next call overwrites. wait()
   // comes between two calls.
   virtual const at::Tensor& choose(const at::Tensor& logits) = 0;

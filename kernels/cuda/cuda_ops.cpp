@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda/blocks.h"
 #include "kernels/cuda/cuda_matrix.h"
 #include "kernels/cuda/product.h"
 #include "kernels/cuda/rows.h"
@@ -15,6 +16,7 @@
 namespace xlstm {
 namespace {
 
+using cuda::blocks_of;
 using cuda::InputNorm;
 using cuda::ProductInput;
 using cuda::ProductOutput;
@@ -67,6 +69,10 @@ class CudaOps : public DeviceOps {
     return weights == WeightFormat::kFloat32 ? InputRounding::kNone : InputRounding::kBfloat16;
   }
 
+  [[nodiscard]] ProductRounding product_rounding(const Linear& matrix, int64_t rows) const override {
+    return {.weights = cuda::is_widened(matrix.format, rows), .results = rounds_gate_up(matrix, rows)};
+  }
+
   [[nodiscard]] at::Tensor place(at::Tensor tensor) const override { return tensor.contiguous().to(gpu_->tensors); }
 
   void begin_pass(const RowPlan& plan) override { gpu_->queue.begin_pass(is_decoding(plan)); }
@@ -115,11 +121,16 @@ class CudaOps : public DeviceOps {
       cuda::multiply_gate_up(gpu_->queue, cuda::matrix_of(gate_up), u, rows, dims_.ffn_dim, product);
     } else {
       const int64_t interleaved = gate_up.weight.size(0);
-      gpu_->grow(gate_up_, rows * interleaved, at::kFloat);
-      multiply(gate_up, u, rows, {.y = mutable_floats(gate_up_), .stride = interleaved});
-      cuda::swiglu(
-          gpu_->queue,
-          {.gate_up = floats(gate_up_), .stride = interleaved, .rows = rows, .width = dims_.ffn_dim, .out = product});
+      const bool in_bfloat16 = rounds_gate_up(gate_up, rows);
+      gpu_->grow(gate_up_, rows * (in_bfloat16 ? blocks_of(interleaved, 2) : interleaved), at::kFloat);
+      void* const values = gate_up_.mutable_data_ptr();
+      multiply(gate_up, u, rows, {.y = values, .stride = interleaved, .bfloat16 = in_bfloat16});
+      cuda::swiglu(gpu_->queue, {.gate_up = values,
+                                 .bfloat16 = in_bfloat16,
+                                 .stride = interleaved,
+                                 .rows = rows,
+                                 .width = dims_.ffn_dim,
+                                 .out = product});
     }
     multiply(block.ffn_down, {product.values, product.stride}, rows, onto(act.x));
   }
@@ -168,8 +179,17 @@ class CudaOps : public DeviceOps {
     if (matrices != WeightFormat::kFloat32 && !cuda::takes_side(size.rows, dims_.embedding_dim)) {
       row += normed;  // float32_inputs_
     }
-    if (size.rows > cuda::most_gate_up_rows(matrices)) row += 2 * static_cast<double>(dims_.ffn_dim);  // gate_up_
-    return {.ffn = false, .scratch_bytes = sizeof(float) * row * static_cast<double>(size.rows)};
+    if (size.rows > cuda::most_gate_up_rows(matrices)) {  // gate_up_
+      row += static_cast<double>(dims_.ffn_dim) * (rounds_gate_up(matrices, size.rows) ? 1 : 2);
+    }
+    double bytes = sizeof(float) * row * static_cast<double>(size.rows);
+    if (cuda::is_widened(matrices, size.rows)) {
+      const int64_t most = std::max({cuda::widened_bytes(dims_.qkvo_dim(), dims_.embedding_dim),
+                                     cuda::widened_bytes(2 * dims_.ffn_dim, dims_.embedding_dim),
+                                     cuda::widened_bytes(dims_.embedding_dim, dims_.ffn_dim)});
+      bytes += static_cast<double>(most);
+    }
+    return {.ffn = false, .scratch_bytes = bytes};
   }
 
  private:
@@ -274,7 +294,20 @@ class CudaOps : public DeviceOps {
   }
 
   void multiply(const Linear& linear, const ProductInput& x, int64_t rows, const ProductOutput& y) {
-    cuda::multiply(gpu_->queue, cuda::matrix_of(linear), x, rows, y);
+    const cuda::Matrix matrix = cuda::matrix_of(linear);
+    if (!cuda::is_widened(matrix.format, rows)) return cuda::multiply(gpu_->queue, matrix, x, rows, y);
+    const int64_t bytes = cuda::widened_bytes(matrix.out, matrix.in);
+    gpu_->grow(widened_, bytes, at::kByte);
+    cuda::multiply_widened(gpu_->queue, matrix, x, rows, y, {widened_.mutable_data_ptr(), bytes});
+  }
+
+  // Whether the sums of gate and up of many rows are rounded to bfloat16, as their product is in any case: half as much
+  // to write and to read again. With a bias they are not.
+  [[nodiscard]] static bool rounds_gate_up(WeightFormat format, int64_t rows) {
+    return format != WeightFormat::kFloat32 && cuda::goes_to_library(format, rows);
+  }
+  [[nodiscard]] static bool rounds_gate_up(const Linear& gate_up, int64_t rows) {
+    return rounds_gate_up(gate_up.format, rows) && !gate_up.bias.defined();
   }
 
   [[nodiscard]] const int32_t* staged(std::span<const int64_t> values) {
@@ -290,7 +323,8 @@ class CudaOps : public DeviceOps {
   at::Tensor inputs_;          // what a norm made for the product behind it
   at::Tensor float32_inputs_;  // the same for the product with the gates
   at::Tensor products_;        // SiLU(gate) · up
-  at::Tensor gate_up_;         // interleaved, of passes with many rows
+  at::Tensor gate_up_;         // interleaved, of passes with many rows, float32 or bfloat16
+  at::Tensor widened_;         // a slice of a matrix of integer codes, as bfloat16
   at::Tensor keys_;            // of find_candidates
   std::vector<int32_t> int32_values_;
 };

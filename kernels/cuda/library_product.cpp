@@ -65,11 +65,11 @@ void multiply_now(const Grid& /*grid*/, const void* bytes, StreamHandle stream, 
   const float kept = args.add != 0 ? 1 : 0;
   const cudaDataType_t type = args.bfloat16 != 0 ? CUDA_R_16BF : CUDA_R_32F;
   const cublasComputeType_t compute = args.bfloat16 != 0 ? CUBLAS_COMPUTE_32F : CUBLAS_COMPUTE_32F_PEDANTIC;
-  check_library(
-      cublasGemmEx(library.handle, CUBLAS_OP_T, CUBLAS_OP_N, to_int(args.out), to_int(args.rows), to_int(args.in), &one,
-                   args.weight, type, to_int(args.weight_stride), args.x, type, to_int(args.x_stride), &kept, args.y,
-                   CUDA_R_32F, to_int(args.y_stride), compute, CUBLAS_GEMM_DEFAULT),
-      "matrix product");
+  check_library(cublasGemmEx(library.handle, CUBLAS_OP_T, CUBLAS_OP_N, to_int(args.out), to_int(args.rows),
+                             to_int(args.in), &one, args.weight, type, to_int(args.weight_stride), args.x, type,
+                             to_int(args.x_stride), &kept, args.y, args.bfloat16_y != 0 ? CUDA_R_16BF : CUDA_R_32F,
+                             to_int(args.y_stride), compute, CUBLAS_GEMM_DEFAULT),
+                "matrix product");
 }
 
 }  // namespace

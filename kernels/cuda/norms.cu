@@ -361,7 +361,7 @@ void rms_norm_with_side(Queue& queue, const RmsNorm& args, const Matrix& side, c
   const SideArgs own = {own_args(args),
                         static_cast<const float*>(side.weight),
                         side.bias,
-                        y.y,
+                        static_cast<float*>(y.y),
                         side.row_bytes / static_cast<int64_t>(sizeof(float)),
                         y.stride,
                         static_cast<int32_t>(side.out),

@@ -14,6 +14,8 @@ namespace {
 // weights with bfloat16 inputs nor integer codes.
 constexpr int64_t kMostBfloat16Rows = 8;
 constexpr int64_t kMostFloat32Rows = 64;
+// Widening a block's matrices takes as long as some 140 rows take our own kernels more than cuBLAS.
+constexpr int64_t kLeastWidenedRows = 256;
 // Beyond these the block that has a gate row and its up row has too many sums.
 constexpr int64_t kMostFusedGateUpRows = 64;
 
@@ -63,6 +65,7 @@ ProductArgs args_of(const Matrix& matrix, const ProductInput& x, int64_t rows) {
 ProductArgs args_of(const Matrix& matrix, const ProductInput& x, int64_t rows, const ProductOutput& y) {
   XLSTM_ASSERT(!y.add || y.cap == 0);
   ProductArgs args = args_of(matrix, x, rows);
+  XLSTM_ASSERT(!y.bfloat16);
   args.y = y.y;
   args.y_stride = y.stride;
   args.sink = y.add ? kAdd : kStore;
@@ -95,16 +98,26 @@ void multiply_by_library(Queue& queue, const Matrix& matrix, const ProductInput&
   product.x_stride = x.stride;
   product.y_stride = y.stride;
   product.bfloat16 = bfloat16 ? 1 : 0;
+  product.bfloat16_y = y.bfloat16 ? 1 : 0;
   product.add = y.add ? 1 : 0;
   library_multiply(queue, product);
   if (matrix.bias == nullptr && y.cap == 0) return;
-  add_bias_and_cap(queue, {y.y, y.stride, rows, matrix.out, matrix.bias, y.cap});
+  XLSTM_ASSERT(!y.bfloat16);
+  add_bias_and_cap(queue, {static_cast<float*>(y.y), y.stride, rows, matrix.out, matrix.bias, y.cap});
 }
 
 }  // namespace
 
 int64_t most_gate_up_rows(WeightFormat format) {
   return std::min(most_own_rows(format), kMostFusedGateUpRows);
+}
+
+bool is_widened(WeightFormat format, int64_t rows) {
+  return is_quantized(format) && rows >= kLeastWidenedRows;
+}
+
+bool goes_to_library(WeightFormat format, int64_t rows) {
+  return rows > most_own_rows(format) || is_widened(format, rows);
 }
 
 void multiply(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t rows, const ProductOutput& y) {

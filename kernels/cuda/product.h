@@ -2,7 +2,8 @@
 //
 // Weights that are not float32 are multiplied on the matrix units: inputs are rounded to bfloat16, integer codes and
 // bfloat16 weights are exact there, float16 weights are split into two bfloat16 values whose sum they are; sums, scales
-// and results are float32. float32 weights and inputs are multiplied in float32.
+// and results are float32. float32 weights and inputs are multiplied in float32. Of many rows, what integer codes stand
+// for is rounded to bfloat16, too.
 #pragma once
 
 #include <cstdint>
@@ -66,13 +67,15 @@ struct ProductInput {
 
 // y[r][j] = cap(x · Wᵀ + bias), added to y if `add` (then there is no cap).
 struct ProductOutput {
-  float* y = nullptr;
+  void* y = nullptr;  // float32, or
   int64_t stride = 0;
   bool add = false;
-  float cap = 0;  // 0: none
+  float cap = 0;          // 0: none
+  bool bfloat16 = false;  // if so: of products by cuBLAS alone, nothing added, without cap and bias
 };
 
 // Few rows go through kernels that read each weight once, more of them to cuBLAS where it knows the format.
+[[nodiscard]] bool goes_to_library(WeightFormat format, int64_t rows);
 void multiply(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t rows, const ProductOutput& y);
 
 // multiply() of two matrices with the same rows of x, which both norm alike: norm.kind is kRms, `side` is float32, and
@@ -87,8 +90,20 @@ void multiply_with_side(Queue& queue, const Matrix& matrix, const Matrix& side, 
 [[nodiscard]] bool takes_side(int64_t rows, int64_t width);
 void rms_norm_with_side(Queue& queue, const RmsNorm& norm, const Matrix& side, const ProductOutput& y);
 
+// Whether integer codes are multiplied faster as bfloat16 weights, made for each product, a slice of the matrix at a
+// time. multiply_widened() is multiply() by way of these, in memory that other products may use before and after: of
+// widened_bytes() at best, with less it takes more slices, down to 128 rows of W.
+[[nodiscard]] bool is_widened(WeightFormat format, int64_t rows);
+[[nodiscard]] int64_t widened_bytes(int64_t out, int64_t in);
+struct WidenedScratch {
+  void* memory;
+  int64_t bytes;
+};
+void multiply_widened(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t rows, const ProductOutput& y,
+                      const WidenedScratch& scratch);
+
 // multiply() of an interleaved gate|up matrix with SiLU(gate) · up as the result, as the next product's input: `width`
-// columns. For at most most_gate_up_rows() rows; beyond, multiply() into rows of matrix.out floats and swiglu().
+// columns. For at most most_gate_up_rows() rows; beyond, multiply() into rows of matrix.out values and swiglu().
 [[nodiscard]] int64_t most_gate_up_rows(WeightFormat format);
 void multiply_gate_up(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t rows, int64_t width,
                       const ProductRows& y);
@@ -98,10 +113,11 @@ void multiply_gate_up(Queue& queue, const Matrix& matrix, const ProductInput& x,
 struct LibraryProduct {
   const void* weight;
   const void* x;
-  float* y;
+  void* y;
   int64_t out, in, rows;
   int64_t weight_stride, x_stride, y_stride;  // elements
-  int64_t bfloat16;                           // else float32, multiplied in full precision
+  int64_t bfloat16;                           // weight and x; else float32, multiplied in full precision
+  int64_t bfloat16_y;                         // else float32
   int64_t add;
 };
 void library_multiply(Queue& queue, const LibraryProduct& args);

@@ -10,9 +10,9 @@ namespace xlstm::cuda {
 namespace {
 
 // Where part `part` of a pass of `count` commands begins; `count` if there is none.
-size_t begin_of_part(size_t part, size_t count) {
+size_t begin_of_part(size_t part, size_t count, bool together) {
   if (part == 0) return 0;
-  return part <= Queue::kPartEnds.size() ? std::min(Queue::kPartEnds.at(part - 1), count) : count;
+  return part <= Queue::kPartEnds.size() && !together ? std::min(Queue::kPartEnds.at(part - 1), count) : count;
 }
 
 }  // namespace
@@ -58,7 +58,8 @@ void Queue::append(Invoke invoke, const Grid& grid, const void* args, size_t byt
   commands_.list.push_back({invoke, grid, commands_.args.size(), bytes});
   commands_.args.resize(commands_.args.size() + bytes);
   std::memcpy(commands_.args.data() + commands_.list.back().args_begin, args, bytes);
-  if (begun_parts_ < kPartEnds.size() && commands_.list.size() == kPartEnds.at(begun_parts_)) launch_part();
+  if (!together_ && begun_parts_ < kPartEnds.size() && commands_.list.size() == kPartEnds.at(begun_parts_))
+    launch_part();
 }
 
 const TensorMap* Queue::tensor_map(const void* rows, int64_t row_bytes, int64_t count) {
@@ -123,6 +124,7 @@ void Queue::begin_pass(bool repeatable) {
   forget_staged();
   in_pass_ = true;
   repeatable_ = repeatable;
+  together_ = false;
   first_of_pass_ = true;
 }
 
@@ -133,6 +135,11 @@ void Queue::end_pass() {
 
 void Queue::abandon_pass() {
   forget();
+}
+
+void Queue::keep_together() {
+  XLSTM_ASSERT(commands_.list.empty());
+  together_ = true;
 }
 
 void Queue::flush() {
@@ -172,14 +179,14 @@ void Queue::launch(const Commands& commands, size_t begin, size_t end) {
 // What no graph has begun.
 void Queue::launch_rest() {
   const size_t count = commands_.list.size();
-  launch(commands_, begin_of_part(begun_parts_, count), count);
+  launch(commands_, begin_of_part(begun_parts_, count, together_), count);
 }
 
 // A part has been collected, and all before it have begun. An equal part of any earlier pass will do.
 void Queue::launch_part() {
   const size_t count = commands_.list.size();
   for (Graph& graph : graphs_) {
-    if (!graph.commands.begins_like(commands_, count)) continue;
+    if (graph.together || !graph.commands.begins_like(commands_, count)) continue;
     select(device_);
     launch_graph(graph.parts.at(begun_parts_), stream_);
     ++begun_parts_;
@@ -197,19 +204,21 @@ void Queue::finish(Graph& graph) {
 
 void Queue::repeat_or_launch() {
   ++passes_;
-  const auto known =
-      std::find_if(graphs_.begin(), graphs_.end(), [this](const Graph& graph) { return graph.commands == commands_; });
+  const auto known = std::find_if(graphs_.begin(), graphs_.end(), [this](const Graph& graph) {
+    return graph.together == together_ && graph.commands == commands_;
+  });
   if (known != graphs_.end()) return finish(*known);
   if (!(last_ == commands_)) {
     launch_rest();
     std::swap(last_, commands_);
     return;
   }
-  Graph graph{commands_, {}, passes_};
+  Graph graph{commands_, together_, {}, passes_};
   const size_t count = commands_.list.size();
   try {
-    for (size_t part = 0; part == 0 || begin_of_part(part, count) < count; ++part) {
-      graph.parts.push_back(capture(commands_, begin_of_part(part, count), begin_of_part(part + 1, count)));
+    const auto begin_of = [&](size_t part) { return begin_of_part(part, count, together_); };
+    for (size_t part = 0; part == 0 || begin_of(part) < count; ++part) {
+      graph.parts.push_back(capture(commands_, begin_of(part), begin_of(part + 1)));
     }
   } catch (...) {
     destroy(graph);

@@ -1,5 +1,6 @@
-// Kernels in the order of the calls. The commands of a pass that comes again and again, as each token's does, become
-// CUDA graphs, a few for the parts of the pass: while the device is at the first ones the host collects the others.
+// Kernels in the order of the calls. The commands of a pass that comes again and again, as each token's does, become a
+// CUDA graph; or a few for the parts of the pass, where the device waits for the host: while it is at the first ones
+// the others are collected.
 //
 // Belongs to one thread. No CUDA header, so that host code compiles everywhere.
 #pragma once
@@ -62,6 +63,8 @@ class Queue {
   void begin_pass(bool repeatable);
   void end_pass();
   void abandon_pass();
+  // At the beginning of a pass: the device is still at the one before, so that this one is launched as a whole.
+  void keep_together();
   // Runs what is collected. Other users of the default stream may follow in the same pass, which is then not
   // repeatable.
   void flush();
@@ -105,6 +108,7 @@ class Queue {
   };
   struct Graph {
     Commands commands;
+    bool together = false;
     std::vector<GraphHandle> parts;
     uint64_t used = 0;
   };
@@ -146,6 +150,7 @@ class Queue {
   StreamHandle stream_ = nullptr;
   bool in_pass_ = false;
   bool repeatable_ = false;
+  bool together_ = false;
   bool first_of_pass_ = true;  // the next launch must not begin early
   Commands commands_;
   size_t begun_parts_ = 0;  // of the pass, as graphs

@@ -41,7 +41,7 @@ __global__ void __launch_bounds__(kRowThreads) embed_rows(EmbedArgs args) {
 }
 
 struct SwigluArgs {
-  const float* gate_up;
+  const void* gate_up;
   OutRows out;
   int64_t stride;
   int64_t width;
@@ -50,17 +50,17 @@ struct SwigluArgs {
 constexpr int kSwigluPacks = 2;  // of a thread
 
 // Grid: [rows, out.stride / (kRowThreads · kSwigluPacks · kCount) up]. kCount is a divisor of kGateUpRun.
-template <int kCount>
+template <class T, int kCount>
 __global__ void __launch_bounds__(kRowThreads) gate_rows(SwigluArgs args) {
   start_next();
   wait_for_previous();
   const int64_t row = blockIdx.x;
-  const float* gate_up = args.gate_up + row * args.stride;
+  const T* gate_up = static_cast<const T*>(args.gate_up) + row * args.stride;
   const auto first = static_cast<int>(blockIdx.y * kRowThreads * kSwigluPacks + threadIdx.x) * kCount;
   constexpr int kStep = static_cast<int>(kRowThreads) * kCount;
   constexpr auto kRun = static_cast<int>(kGateUpRun);
-  Pack<float, kCount> gate[kSwigluPacks] = {};
-  Pack<float, kCount> up[kSwigluPacks] = {};
+  Pack<T, kCount> gate[kSwigluPacks] = {};
+  Pack<T, kCount> up[kSwigluPacks] = {};
   XLSTM_UNROLL
   for (int k = 0; k < kSwigluPacks; ++k) {
     const int column = first + k * kStep;
@@ -75,7 +75,9 @@ __global__ void __launch_bounds__(kRowThreads) gate_rows(SwigluArgs args) {
     if (column >= args.out.stride) continue;
     Pack<float, kCount> y;
     XLSTM_UNROLL
-    for (int i = 0; i < kCount; ++i) y.v[i] = column + i < args.width ? silu(gate[k].v[i]) * up[k].v[i] : 0.0F;
+    for (int i = 0; i < kCount; ++i) {
+      y.v[i] = column + i < args.width ? silu(widen(gate[k].v[i])) * widen(up[k].v[i]) : 0.0F;
+    }
     put_pack(args.out, row, column, y);
   }
 }
@@ -137,6 +139,26 @@ void embed_as(Queue& queue, const Embed& args) {
   }
 }
 
+// By packs of kCount where rows can be read and written so, else by single values.
+template <class T, int kCount>
+void swiglu_of(Queue& queue, const Swiglu& args) {
+  check_grid(args.rows, args.out.stride);
+  const SwigluArgs own = {args.gate_up, out_rows(args.out, args.width), args.stride, args.width};
+  const auto rows = static_cast<unsigned>(args.rows);
+  constexpr int64_t kBlock = int64_t{kRowThreads} * kSwigluPacks;
+  constexpr uintptr_t kBytes = kCount * sizeof(float);
+  const auto address = [](const void* memory) { return reinterpret_cast<uintptr_t>(memory); };
+  const bool is_aligned = address(args.gate_up) % kBytes == 0 && address(args.out.values) % kBytes == 0;
+  // The last pack may reach behind the width, but not behind its run.
+  const bool has_whole_runs = args.stride >= 2 * kGateUpRun * blocks_of(args.width, kGateUpRun);
+  if (has_whole_runs && is_aligned && args.stride % kCount == 0) {
+    run<gate_rows<T, kCount>>(
+        queue, {.x = rows, .y = grid_size(args.out.stride, kBlock * kCount), .threads = kRowThreads}, own);
+  } else {
+    run<gate_rows<T, 1>>(queue, {.x = rows, .y = grid_size(args.out.stride, kBlock), .threads = kRowThreads}, own);
+  }
+}
+
 }  // namespace
 
 void embed(Queue& queue, const Embed& args) {
@@ -149,17 +171,10 @@ void embed(Queue& queue, const Embed& args) {
 }
 
 void swiglu(Queue& queue, const Swiglu& args) {
-  check_grid(args.rows, args.out.stride);
-  const SwigluArgs own = {args.gate_up, out_rows(args.out, args.width), args.stride, args.width};
-  const auto rows = static_cast<unsigned>(args.rows);
-  constexpr int64_t kBlock = int64_t{kRowThreads} * kSwigluPacks;
-  // The last pack may reach behind the width, but not behind its run.
-  const bool has_whole_runs = args.stride >= 2 * kGateUpRun * blocks_of(args.width, kGateUpRun);
-  if (has_whole_runs && is_aligned(args.gate_up) && is_aligned(args.out) && is_whole(args.stride)) {
-    run<gate_rows<kRowVector>>(
-        queue, {.x = rows, .y = grid_size(args.out.stride, kBlock * kRowVector), .threads = kRowThreads}, own);
+  if (args.bfloat16) {
+    swiglu_of<__nv_bfloat16, 2 * kRowVector>(queue, args);
   } else {
-    run<gate_rows<1>>(queue, {.x = rows, .y = grid_size(args.out.stride, kBlock), .threads = kRowThreads}, own);
+    swiglu_of<float, kRowVector>(queue, args);
   }
 }
 

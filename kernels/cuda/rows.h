@@ -57,9 +57,10 @@ struct GatedHeadNorm {
 void gated_head_norm(Queue& queue, const GatedHeadNorm& args);
 
 // out[r][j] = SiLU(gate[r][j]) · up[r][j]; gate and up stand in the order of gate_up_row() (product.h). Fastest if rows
-// end with a whole run and the stride is a multiple of four.
+// end with a whole run and the stride is a multiple of eight.
 struct Swiglu {
-  const float* gate_up;
+  const void* gate_up;  // bfloat16, or float32
+  bool bfloat16;
   int64_t stride;
   int64_t rows, width;
   ProductRows out;

@@ -54,6 +54,7 @@ class Chooser : public TokenChooser {
 
   const at::Tensor& choose(const at::Tensor& logits) override {
     XLSTM_ASSERT(logits.size(0) == rows_ && logits.size(1) >= rules_.usable_vocab && logits.stride(1) == 1);
+    gpu_->queue.keep_together();
     find_candidates(gpu_->queue, {.logits = static_cast<const float*>(logits.const_data_ptr()),
                                   .stride = logits.stride(0),
                                   .rows = rows_,

@@ -4,6 +4,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "kernels/native/native_cell.h"
@@ -41,7 +42,7 @@ ModelDims make_dims(int64_t embedding, int64_t heads, int64_t dk, int64_t dv) {
 
 std::vector<Shape> shapes() {
   return {
-      {make_dims(256, 4, 32, 64), {200}, 64},   {make_dims(256, 4, 32, 64), {65, 1, 130, 16}, 32},
+      {make_dims(256, 4, 32, 64), {260}, 64},   {make_dims(256, 4, 32, 64), {65, 1, 130, 16}, 32},
       {make_dims(1024, 4, 128, 256), {96}, 32}, {make_dims(96, 3, 17, 31), {50, 33}, 16},
       {make_dims(7, 1, 5, 3), {40}, 7},         {make_dims(2048, 4, 256, 512), {70}, 64},
       {make_dims(1024, 4, 128, 256), {1}, 32},  {make_dims(1024, 4, 128, 256), {1, 1, 1, 1, 1, 1, 1}, 32},
@@ -278,7 +279,15 @@ void check_ops(const Resolution& resolution, ThreadPool& pool, const CaseSink& s
         const auto actual = run_ops(*ops, random_weights(model, *ops, load), shape, resolution.device);
         const auto longest = static_cast<double>(std::max(shape.dims.ffn_dim, shape.dims.v_dim()));
         const double sums = 4 * kFloat32Epsilon * std::sqrt(longest);
-        const double inputs = rounding_tolerance(ops->input_rounding(load.formats.matrices.format), longest);
+        const WeightFormat format = load.formats.matrices.format;
+        double inputs = rounding_tolerance(ops->input_rounding(format), longest);
+        Linear matrix;
+        matrix.format = format;
+        const auto rows = std::accumulate(shape.span_rows.begin(), shape.span_rows.end(), int64_t{0});
+        const ProductRounding more = ops->product_rounding(matrix, rows);
+        for (const bool rounded : {more.weights, more.results}) {
+          if (rounded) inputs += rounding_tolerance(InputRounding::kBfloat16, longest);
+        }
         for (size_t i = 0; i < expected.size(); ++i) {
           const std::string& name = expected[i].first;
           // The embedding is looked up, the gates are float32 products whatever the weights are.

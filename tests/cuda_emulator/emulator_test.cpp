@@ -248,7 +248,7 @@ TEST(CudaEmulator, TheLibrarysProductMultipliesStridedRows) {
   std::vector<float> y(kRows * kYStride, 2);
   cuda::Queue queue(0);
   cuda::library_multiply(
-      queue, {weight.data(), x.data(), y.data(), kOut, kIn, kRows, kWeightStride, kXStride, kYStride, 0, 1});
+      queue, {weight.data(), x.data(), y.data(), kOut, kIn, kRows, kWeightStride, kXStride, kYStride, 0, 0, 1});
   for (int64_t row = 0; row < kRows; ++row) {
     for (int64_t column = 0; column < kYStride; ++column) {
       float expected = 2;

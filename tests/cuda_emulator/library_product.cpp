@@ -22,8 +22,13 @@ void multiply_rows(LibraryProduct args) {
       const double weight = element(args.weight, column * args.weight_stride + i, args.bfloat16 != 0);
       sum += weight * element(args.x, row * args.x_stride + i, args.bfloat16 != 0);
     }
-    float& y = args.y[row * args.y_stride + column];
-    y = static_cast<float>(args.add != 0 ? y + sum : sum);
+    const int64_t at = row * args.y_stride + column;
+    if (args.add != 0) sum += element(args.y, at, args.bfloat16_y != 0);
+    if (args.bfloat16_y != 0) {
+      static_cast<__nv_bfloat16*>(args.y)[at] = __float2bfloat16_rn(static_cast<float>(sum));
+    } else {
+      static_cast<float*>(args.y)[at] = static_cast<float>(sum);
+    }
   }
 }
 

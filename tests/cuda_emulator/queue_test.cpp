@@ -114,6 +114,25 @@ TEST_F(LongPass, BeginsWithThePartsOfAnother) {
   }
 }
 
+// The same commands in parts and as a whole are two passes.
+TEST_F(LongPass, KeptTogetherItIsOneGraph) {
+  const auto pass = [&](bool together) {
+    queue_.begin_pass(true);
+    if (together) queue_.keep_together();
+    add_ones(kCommands - 1);
+    EXPECT_TRUE(!together || totals_[0] == 0) << "before it ends";
+    const int32_t* const one = queue_.stage(std::array{1});
+    add_staged(queue_, {one, totals_.data(), 1, 1});
+    queue_.end_pass();
+    EXPECT_EQ(take(), (Totals{static_cast<float>(kCommands - 1)}));
+  };
+  for (int i = 0; i < 3; ++i) pass(true);
+  EXPECT_EQ(queue_.graph_passes(), 2);
+  for (int i = 0; i < 3; ++i) pass(false);
+  for (int i = 0; i < 4; ++i) pass(i % 2 == 0);
+  EXPECT_EQ(queue_.graph_passes(), 2 + 3 + 4);
+}
+
 TEST_F(LongPass, GivenUpItLeavesWhatItHasLaunched) {
   for (int i = 0; i < 2; ++i) pass_of_ones(kCommands);
   take();

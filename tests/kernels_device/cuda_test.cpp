@@ -3,16 +3,19 @@
 #include <c10/util/ThreadLocalDebugInfo.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 #include <vector>
 
 #include "kernels/cuda/cell_recurrent.h"
+#include "kernels/cuda/cuda_matrix.h"
 #include "tests/kernels/cell_cases.h"
 #include "tests/kernels/cell_reference.h"
 #include "tests/kernels/op_dims.h"
 #include "tests/kernels/random_tensors.h"
 #include "tests/kernels_device/cuda_under_test.h"
+#include "tests/kernels_device/expected_values.h"
 #include "tests/kernels_device/ops_cases.h"
 
 namespace xlstm {
@@ -67,6 +70,37 @@ TEST(CudaRecurrent, TheLongestHeadsFit) {
         if (HasFatalFailure()) return;
         h.push_back(result.h.clone());
         EXPECT_TRUE(test::same_bits(h.back(), h.front())) << "dv " << dv << ", run " << h.size();
+      }
+    }
+  }
+}
+
+// Whatever slices the matrix is widened in, and wherever its rows end.
+TEST(CudaProduct, WidenedInSlicesIsTheProductOfTheWhole) {
+  const auto device = test::make_cuda_under_test();
+  constexpr int64_t kRows = 256;
+  constexpr int64_t kIn = 75;
+  const auto ops = device->ops(test::dims_of(test::kTiny));
+  for (const int64_t out : {5, 128, 389}) {
+    for (const test::Format& format : {test::Format{WeightFormat::kInt8, 0}, {WeightFormat::kInt4, 32}}) {
+      Random random(static_cast<uint64_t>(out));
+      const Linear canonical = random.linear(out, kIn, true, format);
+      const Linear packed = ops->pack(canonical);
+      const at::Tensor x = at::zeros({kRows, cuda::padded_columns(kIn)}, at::kBFloat16);
+      x.narrow(1, 0, kIn).copy_(random.normal({kRows, kIn}, 1.0));
+      const at::Tensor placed = device->place(x);
+      const test::Values expected = test::multiplied(canonical, test::exactly(x.narrow(1, 0, kIn)), *ops);
+      for (const int64_t slice : {int64_t{128}, int64_t{256}, out}) {
+        const int64_t bytes = std::max<int64_t>(128, slice) * x.size(1) * static_cast<int64_t>(sizeof(uint16_t));
+        const at::Tensor scratch = device->place(at::zeros({bytes}, at::kByte));
+        const at::Tensor y = device->place(at::full({kRows, out + 3}, 7.0F));
+        cuda::multiply_widened(device->gpu()->queue, cuda::matrix_of(packed), {placed.const_data_ptr(), x.size(1)},
+                               kRows, {.y = y.mutable_data_ptr(), .stride = y.size(1)},
+                               {scratch.mutable_data_ptr(), bytes});
+        device->gpu()->queue.wait();
+        test::expect_values(y.cpu().narrow(1, 0, out), expected, kIn);
+        EXPECT_TRUE(y.cpu().narrow(1, out, 3).eq(7).all().item<bool>()) << "wrote behind the last row of W";
+        if (HasFatalFailure()) return;
       }
     }
   }

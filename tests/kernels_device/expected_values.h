@@ -43,20 +43,27 @@ inline Values exactly(const at::Tensor& x) {
   return {wide(x), wide(x).abs(), at::zeros_like(wide(x))};
 }
 
-// As the input of a product with weights of `format`. What is rounded may fall on either side where its own error,
-// that of a sum of `terms`, reaches over the middle between two bfloat16 values.
-inline Values rounded(const Values& x, int64_t terms, const DeviceOps& ops, WeightFormat format) {
-  const InputRounding rounding = ops.input_rounding(format);
-  if (rounding == InputRounding::kNone) return x;
-  EXPECT_EQ(rounding, InputRounding::kBfloat16);
+// To bfloat16. What is rounded may fall on either side where its own error, that of a sum of `terms`, reaches over the
+// middle between two values.
+inline Values rounded(const Values& x, int64_t terms) {
   const auto round = [](const at::Tensor& values) { return wide(values.to(at::kFloat).to(at::kBFloat16)); };
   const at::Tensor error = error_of(x, terms);
   const at::Tensor value = round(x.value);
   return {value, value.abs(), at::maximum(round(x.value + error) - value, value - round(x.value - error))};
 }
 
-inline Values multiplied(const Linear& canonical, const Values& x) {
-  const at::Tensor w = wide(dequantize(canonical)).t();
+// As the input of a product with weights of `format`.
+inline Values rounded(const Values& x, int64_t terms, const DeviceOps& ops, WeightFormat format) {
+  const InputRounding rounding = ops.input_rounding(format);
+  if (rounding == InputRounding::kNone) return x;
+  EXPECT_EQ(rounding, InputRounding::kBfloat16);
+  return rounded(x, terms);
+}
+
+inline Values multiplied(const Linear& canonical, const Values& x, const DeviceOps& ops) {
+  at::Tensor weights = dequantize(canonical);
+  if (ops.product_rounding(canonical, x.value.size(0)).weights) weights = weights.to(at::kBFloat16);
+  const at::Tensor w = wide(weights).t();
   return {with_bias(at::matmul(x.value, w), canonical.bias),
           with_bias_size(at::matmul(x.size, w.abs()), canonical.bias), at::matmul(x.slack, w.abs())};
 }
@@ -84,7 +91,8 @@ inline Values added(const Values& y, const at::Tensor& x) {
   return {y.value + wide(x), y.size + wide(x).abs(), y.slack};
 }
 
-// SiLU(gate) · up of sums of `terms`, as what is multiplied next; the slope of SiLU is at most 1.1.
+// SiLU(gate) · up of what has the errors of sums of `terms`, as what is multiplied next; the slope of SiLU is at
+// most 1.1.
 inline Values gated(const Values& gate_up, int64_t terms) {
   const int64_t width = gate_up.value.size(1) / 2;
   const at::Tensor gate = gate_up.value.narrow(1, 0, width);
@@ -112,8 +120,9 @@ inline void expect_values(const at::Tensor& actual, const Values& expected, int6
 inline Values fed_forward(const BlockWeights& block, const at::Tensor& x, const ModelDims& dims, const DeviceOps& ops) {
   const int64_t terms = dims.embedding_dim;
   const Values u = rms_normed(block.norm_ffn, x, static_cast<double>(dims.norm_eps));
-  const Values product = gated(multiplied(block.ffn_gate_up, rounded(u, terms, ops, block.ffn_gate_up.format)), terms);
-  return multiplied(block.ffn_down, rounded(product, 0, ops, block.ffn_down.format));
+  Values gate_up = multiplied(block.ffn_gate_up, rounded(u, terms, ops, block.ffn_gate_up.format), ops);
+  if (ops.product_rounding(block.ffn_gate_up, x.size(0)).results) gate_up = rounded(gate_up, terms);
+  return multiplied(block.ffn_down, rounded(gated(gate_up, terms), 0, ops, block.ffn_down.format), ops);
 }
 
 // The logits of rows of x.
@@ -122,7 +131,7 @@ inline Values headed(const Weights& weights, const at::Tensor& x, const ModelDim
   const Values u = weights.out_norm.weight.defined()
                        ? rms_normed(weights.out_norm, x, static_cast<double>(dims.norm_eps))
                        : exactly(x);
-  return capped(multiplied(weights.head, rounded(u, terms, ops, weights.head.format)),
+  return capped(multiplied(weights.head, rounded(u, terms, ops, weights.head.format), ops),
                 static_cast<double>(dims.logit_soft_cap));
 }
 

@@ -70,7 +70,10 @@ std::vector<Case> cases() {
     add(kLong, 64, format);   // whose inputs don't fit on a processor together
   }
   add(kTiny, 300, {WeightFormat::kBfloat16, 0});  // more rows than a norm multiplies for the gates
-  add(kTiny, 300, {WeightFormat::kInt4, 32});
+  for (const Format& format : formats()) {        // integer codes are widened; a ragged number of rows, several groups
+    if (is_quantized(format.weights)) add(count % 2 == 0 ? kTiny : kOdd, 259, format);
+  }
+  add(kRound, 255, {WeightFormat::kInt4, 32});                   // one row too few
   add({1101, 1, 3, 5, 8, 13}, 5, {WeightFormat::kBfloat16, 0});  // rows that its threads do not hold
   add(kWide, 1, {WeightFormat::kBfloat16, 0});
   add(kWide, 1, {WeightFormat::kInt4, 32});
@@ -111,10 +114,10 @@ TEST(DeviceOps, MixerInProjectsNormedRowsAndCapsTheGates) {
     const Activations act = in_pass(c, ops, before, [&](Activations& placed) { ops.mixer_in(own, c.rows, placed); });
     const int64_t terms = c.dims.embedding_dim;
     const Values u = rms_normed(block.norm_mlstm, before.x.narrow(0, 0, c.rows), static_cast<double>(c.dims.norm_eps));
-    expect_values(act.qkvo.narrow(0, 0, c.rows), multiplied(block.qkvo, rounded(u, terms, ops, block.qkvo.format)),
+    expect_values(act.qkvo.narrow(0, 0, c.rows), multiplied(block.qkvo, rounded(u, terms, ops, block.qkvo.format), ops),
                   terms);
     expect_values(act.gates.narrow(0, 0, c.rows),
-                  capped(multiplied(block.gates, rounded(u, terms, ops, block.gates.format)),
+                  capped(multiplied(block.gates, rounded(u, terms, ops, block.gates.format), ops),
                          static_cast<double>(c.dims.gate_soft_cap)),
                   terms);
     EXPECT_TRUE(same_bits(act.x, before.x));
@@ -131,7 +134,7 @@ TEST(DeviceOps, MixerOutAddsTheProjectedGatedHeadNorm) {
     const Activations act = in_pass(c, ops, before, [&](Activations& placed) { ops.mixer_out(own, c.rows, placed); });
     const Values u =
         head_normed(block.multihead_norm, before.h.narrow(0, 0, c.rows), before.o.narrow(0, 0, c.rows), c.dims);
-    const Values y = multiplied(block.out_proj, rounded(u, c.dims.head_dim_v, ops, block.out_proj.format));
+    const Values y = multiplied(block.out_proj, rounded(u, c.dims.head_dim_v, ops, block.out_proj.format), ops);
     expect_values(act.x.narrow(0, 0, c.rows), added(y, before.x.narrow(0, 0, c.rows)), c.dims.v_dim());
     EXPECT_TRUE(same_bits(act.x[c.rows], before.x[c.rows])) << "wrote behind the last row";
     EXPECT_TRUE(same_bits(act.h, before.h));
