@@ -40,7 +40,9 @@ class CudaChunkwise : public CellKernel {
       : dims_(dims), options_(options), gpu_(std::move(gpu)), tile_(cuda::chunk_tile(options.bfloat16_products)) {
     XLSTM_ASSERT(options.chunk_size >= 1 && options.heads_per_band >= 0);
     if (options_.heads_per_band == 0) options_.heads_per_band = dims.num_heads;
-    options_.heads_per_band = std::min(options_.heads_per_band, kMostHeads);
+    options_.heads_per_band = std::min({options_.heads_per_band, dims.num_heads, kMostHeads});
+    const int64_t bands = blocks_of(dims.num_heads, options_.heads_per_band);
+    options_.streams = std::clamp<int64_t>(options_.streams, 1, bands);
   }
 
   void run(const CellArgs& call) override {
@@ -69,7 +71,7 @@ class CudaChunkwise : public CellKernel {
     const auto word = static_cast<double>(cuda::chunk_word(options_.bfloat16_products));
     const auto arrays = static_cast<double>(cuda::kChunkArrays);
     const double words = arrays * tokens + 2 * dk + (tokens * (3 * dk + dv) + dv * dk) / word;
-    const int64_t heads = std::min(options_.heads_per_band, dims_.num_heads);
+    const int64_t heads = options_.heads_per_band * options_.streams;
     return sizeof(int32_t) * words * static_cast<double>(heads) * static_cast<double>(tiles);
   }
 
@@ -94,17 +96,24 @@ class CudaChunkwise : public CellKernel {
     args.span_count = to_int(static_cast<int64_t>(round.spans.size()));
     args.tile_count = to_int(static_cast<int64_t>(round.tiles.size()));
     stage(round, args);
-    args.heads = to_int(std::min(options_.heads_per_band, dims_.num_heads));
-    reserve(args);
-    for (int64_t head = 0; head < dims_.num_heads; head += options_.heads_per_band) {
+    args.heads = to_int(options_.heads_per_band);
+    const int64_t words_of_band = place_scratch(args, nullptr);
+    gpu_->grow(scratch_, words_of_band * options_.streams, at::kInt);
+    auto* const scratch = static_cast<int32_t*>(scratch_.mutable_data_ptr());
+    if (options_.streams > 1) gpu_->queue.fork(options_.streams);
+    int64_t band = 0;
+    for (int64_t head = 0; head < dims_.num_heads; head += options_.heads_per_band, ++band) {
+      const int64_t stream = band % options_.streams;
+      if (options_.streams > 1) gpu_->queue.use_branch(stream);
       args.head_begin = to_int(head);
       args.heads = to_int(std::min(options_.heads_per_band, dims_.num_heads - head));
-      run_band(args);
+      run_band(args, scratch + stream * words_of_band);
     }
+    if (options_.streams > 1) gpu_->queue.join();
   }
 
-  void run_band(ChunkArgs args) {
-    place_scratch(args, static_cast<int32_t*>(scratch_.mutable_data_ptr()));
+  void run_band(ChunkArgs args, int32_t* scratch) {
+    place_scratch(args, scratch);
     chunk_gates(gpu_->queue, args);
     chunk_operands(gpu_->queue, args);
     chunk_states(gpu_->queue, args);
@@ -148,14 +157,11 @@ class CudaChunkwise : public CellKernel {
     return size;
   }
 
-  // Makes sure that there is scratch memory for a band of args.heads heads.
-  void reserve(ChunkArgs args) { gpu_->grow(scratch_, place_scratch(args, nullptr), at::kInt); }
-
   ModelDims dims_;
   CudaChunkwiseOptions options_;
   std::shared_ptr<Gpu> gpu_;
   int64_t tile_;
-  at::Tensor scratch_;
+  at::Tensor scratch_;  // of a band for each stream
 };
 
 }  // namespace

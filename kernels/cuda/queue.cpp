@@ -31,6 +31,7 @@ bool Queue::Commands::begins_like(const Commands& other, size_t count) const {
 Queue::Queue(int device) : device_(device), processors_(device_properties(device).processors) {
   select(device_);
   stream_ = make_stream();
+  current_ = stream_;
   turn_.numbers = static_cast<int32_t*>(allocate_on_device(static_cast<size_t>(processors_) * sizeof(int32_t)));
 }
 
@@ -44,6 +45,7 @@ Queue::~Queue() {
     free_on_device(buffer.device);
     free_pinned(buffer.host);
   }
+  for (const StreamHandle stream : branch_streams_) destroy_stream(stream);
   if (stream_ != nullptr) destroy_stream(stream_);
 }
 
@@ -52,7 +54,7 @@ void Queue::append(Invoke invoke, const Grid& grid, const void* args, size_t byt
   if (grid.x == 0 || grid.y == 0 || grid.z == 0) return;
   if (!in_pass_ || !repeatable_) {
     select(device_);
-    invoke(grid, args, stream_, !std::exchange(first_of_pass_, !in_pass_));
+    invoke(grid, args, current_, !std::exchange(is_first_, !in_pass_));
     return;
   }
   commands_.list.push_back({invoke, grid, commands_.args.size(), bytes});
@@ -125,7 +127,7 @@ void Queue::begin_pass(bool repeatable) {
   in_pass_ = true;
   repeatable_ = repeatable;
   together_ = false;
-  first_of_pass_ = true;
+  is_first_ = true;
 }
 
 void Queue::end_pass() {
@@ -149,7 +151,35 @@ void Queue::flush() {
   begun_parts_ = 0;
   repeatable_ = false;
   forget_turns();
-  first_of_pass_ = true;  // what follows waits for the other user of the default stream, too
+  is_first_ = true;  // what follows waits for the other user of the default stream, too
+}
+
+void Queue::fork(int64_t branches) {
+  XLSTM_ASSERT(branches_ == 0 && branches >= 1);
+  flush();
+  select(device_);
+  while (static_cast<int64_t>(branch_streams_.size()) < branches - 1) branch_streams_.push_back(make_stream());
+  branches_ = branches;
+  for (int64_t branch = 1; branch < branches; ++branch) {
+    order_behind(branch_streams_[static_cast<size_t>(branch - 1)], stream_);
+  }
+  use_branch(0);
+}
+
+void Queue::use_branch(int64_t branch) {
+  XLSTM_ASSERT(branch >= 0 && branch < branches_);
+  current_ = branch == 0 ? stream_ : branch_streams_[static_cast<size_t>(branch - 1)];
+  is_first_ = true;
+}
+
+void Queue::join() {
+  const int64_t branches = std::exchange(branches_, 0);
+  current_ = stream_;
+  is_first_ = true;
+  select(device_);
+  for (int64_t branch = 1; branch < branches; ++branch) {
+    order_behind(stream_, branch_streams_[static_cast<size_t>(branch - 1)]);
+  }
 }
 
 void Queue::forget_staged() {
@@ -252,11 +282,17 @@ GraphHandle Queue::capture(const Commands& commands, size_t begin, size_t end) {
 }
 
 void Queue::forget() {
+  if (branches_ > 0) {  // given up between the two
+    try {
+      join();
+    } catch (const Error&) {  // whoever uses the device next is told
+    }
+  }
   commands_.clear();
   begun_parts_ = 0;
   in_pass_ = false;
   repeatable_ = false;
-  first_of_pass_ = true;
+  is_first_ = true;
   forget_turns();
 }
 

@@ -68,6 +68,12 @@ class Queue {
   // Runs what is collected. Other users of the default stream may follow in the same pass, which is then not
   // repeatable.
   void flush();
+  // Between fork() and join() commands belong to the branch that use_branch() named last, 0 at first. Those of a branch
+  // come in order, behind what came before fork(); branches run beside each other; what follows join() comes behind all
+  // of them. A pass with branches is not repeatable. No flush() or stage() between the two.
+  void fork(int64_t branches);
+  void use_branch(int64_t branch);
+  void join();
   // Returns when all has been computed.
   void wait();
   // Returns when a command that has been launched has given a word in pinned memory this value.
@@ -148,10 +154,13 @@ class Queue {
   int processors_;
   std::unordered_map<const void*, std::vector<MappedMatrix>> tensor_maps_;  // by where they begin
   StreamHandle stream_ = nullptr;
+  std::vector<StreamHandle> branch_streams_;  // of branches 1, 2, …
+  int64_t branches_ = 0;                      // since fork(); 0 behind join()
+  StreamHandle current_ = nullptr;            // the branch's, or stream_
   bool in_pass_ = false;
   bool repeatable_ = false;
   bool together_ = false;
-  bool first_of_pass_ = true;  // the next launch must not begin early
+  bool is_first_ = true;  // the next launch, of a pass or a branch, must not begin early
   Commands commands_;
   size_t begun_parts_ = 0;  // of the pass, as graphs
   Commands last_;           // the last repeatable pass that was not a graph

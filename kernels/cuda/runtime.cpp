@@ -58,6 +58,15 @@ void synchronize(StreamHandle stream) {
   check(cudaStreamSynchronize(as_stream(stream)), "kernels");
 }
 
+void order_behind(StreamHandle later, StreamHandle earlier) {
+  cudaEvent_t event = nullptr;
+  check(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "event");
+  cudaError_t error = cudaEventRecord(event, as_stream(earlier));
+  if (error == cudaSuccess) error = cudaStreamWaitEvent(as_stream(later), event, 0);
+  cudaEventDestroy(event);  // once it is no longer needed
+  check(error, "event");
+}
+
 void wait_for_value(const uint64_t* word, uint64_t value, StreamHandle stream) {
   const auto has_come = [&] {
     const bool is_there = *static_cast<const volatile uint64_t*>(word) == value;

@@ -52,6 +52,8 @@ void select(int device);
 [[nodiscard]] StreamHandle make_stream();
 void destroy_stream(StreamHandle stream);
 void synchronize(StreamHandle stream);
+// What is launched into `later` from now on comes behind all that `earlier` has so far.
+void order_behind(StreamHandle later, StreamHandle earlier);
 // Returns when `word`, in pinned memory, has the value that a kernel in the stream gives it; those behind it may go on.
 void wait_for_value(const uint64_t* word, uint64_t value, StreamHandle stream);
 

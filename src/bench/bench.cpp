@@ -167,6 +167,8 @@ class Bench {
     EngineSettings settings;
     settings.force = request_.force;
     settings.slots = *std::max_element(request_.batch.begin(), request_.batch.end());
+    settings.longest_prompt = 1;
+    for (const int64_t length : request_.n_prompt) settings.longest_prompt = std::max(settings.longest_prompt, length);
     if (request_.model) return Engine::load(setting.opts, setting.resolution, *request_.model, settings);
     const SyntheticShape shape = parse_shape(request_.shape);
     return Engine::synthetic(setting.opts, setting.resolution, shape.dims, shape.num_blocks, settings);

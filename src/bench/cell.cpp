@@ -60,9 +60,10 @@ CellRunner::CellRunner(const ModelDims& dims, const LoadGroup& group, const Work
 void CellRunner::choose(const BenchSetting& setting) {
   chunk_size_ = setting.opts.chunk_size;
   rows_ = rows_per_pass(setting.opts.prefill_segment, work_.batch, chunk_size_);
-  kernel_ = make_cell_kernel(
-      setting.resolution.chunkwise, setting.resolution.device, dims_,
-      {chunk_size_, setting.opts.heads_per_band, setting.resolution.workers, setting.resolution.weight_dtype}, pool_);
+  kernel_ = make_cell_kernel(setting.resolution.chunkwise, setting.resolution.device, dims_,
+                             {chunk_size_, setting.opts.heads_per_band, setting.resolution.workers,
+                              setting.opts.streams, setting.resolution.weight_dtype},
+                             pool_);
   pass(chunk_size_);
 }
 

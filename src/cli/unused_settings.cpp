@@ -28,7 +28,11 @@ UnusedKeys unused_keys(const Resolution& r) {
   } else if (kind != "cpu") {
     unused[cat("on ", r.device)].emplace_back("workers");
   }
-  unused[cat("on ", r.device)].emplace_back("streams");  // all kernels share one queue
+  if (!scheduled) {
+    unused[cat("with ", r.chunkwise)].emplace_back("streams");
+  } else if (kind != "cuda") {
+    unused[cat("on ", r.device)].emplace_back("streams");
+  }
   return unused;
 }
 

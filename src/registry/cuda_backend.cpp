@@ -59,6 +59,7 @@ std::function<std::unique_ptr<CellKernel>(const KernelRequest&)> chunkwise(const
     return make_cuda_chunkwise(r.dims,
                                {.chunk_size = r.settings.chunk_size,
                                 .heads_per_band = banded ? r.settings.heads_per_band : 0,
+                                .streams = banded ? r.settings.streams : 0,
                                 .bfloat16_products = r.settings.weight_dtype != "float32"},
                                gpus->get(r.device));
   };
@@ -103,8 +104,8 @@ DeviceBackend cuda_backend(std::vector<BackendDevice> devices) {
       {{kOps, "cuda", kKind, "CUDA kernels, fused; each token's as graphs"},
        {},
        [gpus](const KernelRequest& r) { return make_cuda_ops(r.dims, gpus->get(r.device)); }},
-      cell(kChunkwise, "chunkwise--ray_compiled_steps", "launches for each band of heads, by one thread", banded),
-      cell(kChunkwise, "chunkwise--queued_compiled_steps", "launches for each band of heads, by one thread", banded),
+      cell(kChunkwise, "chunkwise--ray_compiled_steps", "launches for each band of heads, bands on streams", banded),
+      cell(kChunkwise, "chunkwise--queued_compiled_steps", "launches for each band of heads, bands on streams", banded),
       cell(kChunkwise, "chunkwise--native_compiled", "the device's fused kernel: chunkwise--cuda", fused),
       cell(kChunkwise, "chunkwise--cuda", "matrix units, all heads at once", fused),
       cell(kSequence, "native_sequence__cuda", "state kept on the chip, token by token",

@@ -31,7 +31,7 @@ Engine::Engine(const RuntimeOpts& opts, Resolution resolution)
 }
 
 KernelSettings Engine::kernel_settings(const RuntimeOpts& opts) const {
-  return {opts.chunk_size, opts.heads_per_band, resolution_.workers, resolution_.weight_dtype};
+  return {opts.chunk_size, opts.heads_per_band, resolution_.workers, opts.streams, resolution_.weight_dtype};
 }
 
 void Engine::reschedule(const RuntimeOpts& opts, const Resolution& resolution) {
@@ -51,10 +51,13 @@ void Engine::build(const ModelDims& dims, Weights weights, ModelKernels kernels,
 
 EstimateRequest Engine::estimate_request(const RuntimeOpts& opts, const EngineSettings& settings, const ModelDims& dims,
                                          const ModelKernels& kernels, WeightFormat matrices) const {
-  EstimateRequest request = xlstm::estimate_request(opts, resolution_, settings.longest_prompt);
+  const bool many_tokens = settings.longest_prompt > INT64_MAX / settings.slots;
+  const int64_t tokens = many_tokens ? INT64_MAX : settings.longest_prompt * settings.slots;
+  EstimateRequest request = xlstm::estimate_request(opts, resolution_, tokens);
   request.slots = settings.slots;
-  // A batch has a chunk of each sequence in a pass.
-  if (settings.slots > 1) request.rows = std::max(request.rows, settings.slots * opts.chunk_size);
+  // A batch has a chunk of each sequence in a pass at least.
+  const int64_t least_rows = std::min(opts.chunk_size, settings.longest_prompt);
+  if (settings.slots > 1) request.rows = std::max(request.rows, settings.slots * least_rows);
   request.logit_rows = settings.all_logits ? std::min(request.rows, kMaxLogitBytes / (4 * dims.vocab_size)) : 1;
   request.logit_rows = std::max(request.logit_rows, settings.slots) + settings.kept_logit_rows;
   const PassSize size{.rows = request.rows, .sequences = settings.slots};

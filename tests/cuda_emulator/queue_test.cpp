@@ -234,6 +234,35 @@ TEST_F(QueueTest, AFlushedPassRunsAtOnceAndIsNoGraph) {
   EXPECT_EQ(queue_.graph_passes(), 0);
 }
 
+TEST_F(QueueTest, BranchesComeBetweenWhatIsBeforeAndBehindThem) {
+  for (int i = 0; i < 3; ++i) {
+    std::array<float, 3> values{};
+    const auto add_ones_to = [&](int64_t count) {  // of the first `count`
+      for (int64_t k = 0; k < count; ++k) add_one(queue_, {values.data() + k, values.data() + k, 1, 0});
+    };
+    queue_.begin_pass(true);
+    add_ones_to(3);
+    EXPECT_EQ(values[0], 0) << "collected";
+    queue_.fork(3);
+    EXPECT_EQ(values, (std::array{1.0F, 1.0F, 1.0F})) << "a pass with branches is not repeatable";
+    for (int64_t branch = 0; branch < 3; ++branch) {
+      queue_.use_branch(branch);
+      add_ones_to(branch + 1);
+    }
+    queue_.join();
+    add_ones_to(1);
+    queue_.end_pass();
+    queue_.wait();
+    EXPECT_EQ(values, (std::array{5.0F, 3.0F, 2.0F}));
+    queue_.begin_pass(true);
+    queue_.fork(2);
+    queue_.use_branch(1);
+    queue_.abandon_pass();
+    pass({1, 2, 3});
+    EXPECT_EQ(take(), (Totals{2, 2, 3})) << "in the order of the calls again";
+  }
+}
+
 TEST_F(QueueTest, APassThatIsNotRepeatableRunsAtOnce) {
   for (int i = 0; i < 3; ++i) {
     queue_.begin_pass(false);

@@ -251,6 +251,11 @@ void synchronize(StreamHandle stream) {
   if (as_stream(stream).capturing) throw cuda_emulator::Fault("synchronize() during a capture");
 }
 
+void order_behind(StreamHandle later, StreamHandle earlier) {
+  for (const StreamHandle stream : {later, earlier}) {
+    if (as_stream(stream).capturing) throw cuda_emulator::Fault("order_behind() during a capture");
+  }
+}
 void wait_for_value(const uint64_t* word, uint64_t value, StreamHandle stream) {
   if (as_stream(stream).capturing) throw cuda_emulator::Fault("wait_for_value() during a capture");
   if (*word != value) throw cuda_emulator::Fault("a value is waited for that no kernel has written");

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "kernels/cuda/cell_recurrent.h"
@@ -150,6 +151,42 @@ TEST(CudaOps, KeepsTheMemoryThatItNames) {
   }
 }
 
+// Three bands, the last one of a single head, of a sequence and of a batch in two rounds.
+TEST(CudaChunkwise, StreamsTakeMemoryAndLeaveTheBits) {
+  const auto device = test::make_cuda_under_test();
+  const ModelDims dims = test::cell_dims(5, 17, 31);
+  for (const int64_t sequences : {1, 70}) {
+    std::vector<Span> spans;
+    for (int64_t slot = 0; slot < sequences; ++slot) spans.push_back({slot, 32 * slot, 32});
+    Random random(6);
+    const Activations act = random.activations(dims, 32 * sequences);
+    const LayerState before = random.state(dims, sequences);
+    std::string expected;
+    double bytes_of_one = 0;
+    const std::vector<int64_t> counts =
+        sequences == 1 ? std::vector<int64_t>{0, 1, 2, 3, 32} : std::vector<int64_t>{0, 2};
+    for (const int64_t streams : counts) {
+      const auto kernel =
+          make_cuda_chunkwise(dims, {.chunk_size = 16, .heads_per_band = 2, .streams = streams}, device->gpu());
+      const Activations placed = on_device(act, dims, *device);
+      LayerState state = on_device(before, *device);
+      device->begin_pass();
+      kernel->run({placed, state, spans});
+      if (sequences == 1) kernel->run({placed, state, spans});  // in the same memory
+      device->end_pass();
+      const std::string bytes =
+          test::bytes_of(placed.h) + test::bytes_of(state.c) + test::bytes_of(state.n) + test::bytes_of(state.m);
+      const double scratch = kernel->scratch_bytes({.rows = 32 * sequences, .sequences = sequences});
+      if (streams == 0) {
+        expected = bytes;
+        bytes_of_one = scratch;
+      }
+      EXPECT_TRUE(bytes == expected) << streams << " streams";
+      EXPECT_EQ(scratch, bytes_of_one * static_cast<double>(std::clamp<int64_t>(streams, 1, 3))) << streams;
+    }
+  }
+}
+
 TEST(CudaChunkwise, KeepsTheMemoryThatItNames) {
   const auto device = test::make_cuda_under_test();
   const ModelDims dims = test::cell_dims(2, 17, 31);
@@ -164,9 +201,12 @@ TEST(CudaChunkwise, KeepsTheMemoryThatItNames) {
         Random random(5);
         const Activations act = on_device(random.activations(dims, size.rows), dims, *device);
         LayerState state = on_device(random.state(dims, sequences), *device);
-        const auto kernel = make_cuda_chunkwise(
-            dims, {.chunk_size = kRows, .heads_per_band = heads_per_band, .bfloat16_products = bfloat16_products},
-            device->gpu());
+        const auto kernel = make_cuda_chunkwise(dims,
+                                                {.chunk_size = kRows,
+                                                 .heads_per_band = heads_per_band,
+                                                 .streams = sequences == 1 ? 2 : 0,
+                                                 .bfloat16_products = bfloat16_products},
+                                                device->gpu());
         const TensorBytes bytes;
         kernel->run({act, state, plan.spans()});
         EXPECT_NEAR(bytes.live(), kernel->scratch_bytes(size), kRounding * kernel->scratch_bytes(size));

@@ -58,6 +58,11 @@ TEST(KernelMemory, IsPartOfTheEstimateBeforeALoad) {
   const auto load = [&] { return Engine::synthetic(opts, resolve(opts), dims, 1, settings); };
   test::expect_error([&] { load(); }, ExitCode::kMemory, {"workspace 20000.0, "});
   settings.slots = 3;
+  test::expect_error([&] { load(); }, ExitCode::kMemory, {"workspace 180000.0, "});  // three prompts in a pass
+  settings.longest_prompt = 1;
+  test::expect_error([&] { load(); }, ExitCode::kMemory, {"workspace 9000.0, "});
+  opts.prefill_segment = kChunk;
+  settings.longest_prompt = 20;
   test::expect_error([&] { load(); }, ExitCode::kMemory, {"workspace 144000.0, "});
 
   settings.force = true;

@@ -17,6 +17,7 @@ struct KernelSettings {
   int64_t chunk_size = 64;
   int64_t heads_per_band = 4;
   int64_t workers = 1;  // threads of the scheduled chunkwise backends, the caller's included
+  int64_t streams = 0;  // of a device, for bands beside each other; 0: its one stream
   // As in Resolution. A cell has no weights, but a device may multiply in the precision that they have.
   std::string weight_dtype = "float32";
 };

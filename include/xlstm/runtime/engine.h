@@ -26,7 +26,7 @@ struct EngineSettings {
   bool force = false;  // load although memory is estimated not to suffice
   // What the memory estimate counts with:
   int64_t slots = 1;                   // sequences
-  int64_t longest_prompt = INT64_MAX;  // tokens, as far as they are known to be few
+  int64_t longest_prompt = INT64_MAX;  // tokens of a sequence, as far as they are known to be few; 1: only decoding
   bool all_logits = false;             // passes that give the logits of all rows
   int64_t kept_logit_rows = 0;         // rows of logits that the caller keeps
 };
