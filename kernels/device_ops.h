@@ -31,7 +31,7 @@ enum class InputRounding { kNone, kBfloat16, kInt8 };  // kInt8: codes in steps 
 // What a product rounds to bfloat16 beside its inputs.
 struct ProductRounding {
   bool weights = false;  // what integer codes stand for
-  bool results = false;  // the sums of gate and up, before SwiGLU
+  bool results = false;  // the sums of gate and up, before their bias and SwiGLU
 };
 
 // What passes up to some size take beside weights, states and the activations that all devices write.
@@ -53,8 +53,8 @@ class DeviceOps {
 
   [[nodiscard]] virtual InputRounding input_rounding(WeightFormat /*weights*/) const { return InputRounding::kNone; }
 
-  // Of a product of so many rows with this matrix, canonical or packed.
-  [[nodiscard]] virtual ProductRounding product_rounding(const Linear& /*matrix*/, int64_t /*rows*/) const {
+  // Of products of so many rows.
+  [[nodiscard]] virtual ProductRounding product_rounding(WeightFormat /*weights*/, int64_t /*rows*/) const {
     return {};
   }
 

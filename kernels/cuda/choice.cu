@@ -5,6 +5,7 @@
 #include "kernels/cuda/kernel.h"
 #include "kernels/cuda/rows.h"
 #include "xlstm/core/errors.h"
+#include "xlstm/core/exponential.h"
 #include "xlstm/core/philox.h"
 
 namespace xlstm::cuda {
@@ -120,14 +121,14 @@ __global__ void __launch_bounds__(kThreads) choose(ChoiceArgs args) {
   const int32_t* candidates = args.candidates + row * args.count * 2;
   const int count = take_allowed(args, candidates, allowed);
   const double best = allowed.scores[0];  // anything if there is none
-  if (own < count) weights[own] = exp(allowed.scores[own] - best);
+  if (own < count) weights[own] = exponential(allowed.scores[own] - best);
   __syncthreads();
   if (own == 0) kept = keep_likely(args, allowed, weights, count);
   __syncthreads();
   if (own < kept) {
     int lower_ids = 0;
     for (int i = 0; i < kept; ++i) lower_ids += allowed.ids[i] < allowed.ids[own] ? 1 : 0;
-    weights[lower_ids] = exp((allowed.scores[own] - best) / args.temperature);
+    weights[lower_ids] = exponential((allowed.scores[own] - best) / args.temperature);
     ids[lower_ids] = allowed.ids[own];
   }
   __syncthreads();

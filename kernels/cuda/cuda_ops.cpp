@@ -69,8 +69,8 @@ class CudaOps : public DeviceOps {
     return weights == WeightFormat::kFloat32 ? InputRounding::kNone : InputRounding::kBfloat16;
   }
 
-  [[nodiscard]] ProductRounding product_rounding(const Linear& matrix, int64_t rows) const override {
-    return {.weights = cuda::is_widened(matrix.format, rows), .results = rounds_gate_up(matrix, rows)};
+  [[nodiscard]] ProductRounding product_rounding(WeightFormat weights, int64_t rows) const override {
+    return {.weights = cuda::is_widened(weights, rows), .results = rounds_gate_up(weights, rows)};
   }
 
   [[nodiscard]] at::Tensor place(at::Tensor tensor) const override { return tensor.contiguous().to(gpu_->tensors); }
@@ -121,12 +121,15 @@ class CudaOps : public DeviceOps {
       cuda::multiply_gate_up(gpu_->queue, cuda::matrix_of(gate_up), u, rows, dims_.ffn_dim, product);
     } else {
       const int64_t interleaved = gate_up.weight.size(0);
-      const bool in_bfloat16 = rounds_gate_up(gate_up, rows);
+      const bool in_bfloat16 = rounds_gate_up(gate_up.format, rows);
       gpu_->grow(gate_up_, rows * (in_bfloat16 ? blocks_of(interleaved, 2) : interleaved), at::kFloat);
       void* const values = gate_up_.mutable_data_ptr();
-      multiply(gate_up, u, rows, {.y = values, .stride = interleaved, .bfloat16 = in_bfloat16});
+      cuda::Matrix without_bias = cuda::matrix_of(gate_up);
+      without_bias.bias = nullptr;  // swiglu() adds it
+      multiply(without_bias, u, rows, {.y = values, .stride = interleaved, .bfloat16 = in_bfloat16});
       cuda::swiglu(gpu_->queue, {.gate_up = values,
                                  .bfloat16 = in_bfloat16,
+                                 .bias = floats(gate_up.bias),
                                  .stride = interleaved,
                                  .rows = rows,
                                  .width = dims_.ffn_dim,
@@ -179,15 +182,13 @@ class CudaOps : public DeviceOps {
     if (matrices != WeightFormat::kFloat32 && !cuda::takes_side(size.rows, dims_.embedding_dim)) {
       row += normed;  // float32_inputs_
     }
-    if (size.rows > cuda::most_gate_up_rows(matrices)) {  // gate_up_
-      row += static_cast<double>(dims_.ffn_dim) * (rounds_gate_up(matrices, size.rows) ? 1 : 2);
-    }
-    double bytes = sizeof(float) * row * static_cast<double>(size.rows);
+    double bytes = sizeof(float) * (row * static_cast<double>(size.rows) + gate_up_floats(matrices, size.rows));
     if (cuda::is_widened(matrices, size.rows)) {
-      const int64_t most = std::max({cuda::widened_bytes(dims_.qkvo_dim(), dims_.embedding_dim),
-                                     cuda::widened_bytes(2 * dims_.ffn_dim, dims_.embedding_dim),
-                                     cuda::widened_bytes(dims_.embedding_dim, dims_.ffn_dim)});
-      bytes += static_cast<double>(most);
+      bytes += static_cast<double>(std::max({cuda::widened_bytes(dims_.qkvo_dim(), dims_.embedding_dim),
+                                             cuda::widened_bytes(dims_.embedding_dim, dims_.v_dim()),
+                                             cuda::widened_bytes(2 * dims_.ffn_dim, dims_.embedding_dim),
+                                             cuda::widened_bytes(dims_.embedding_dim, dims_.ffn_dim),
+                                             cuda::widened_bytes(dims_.vocab_size, dims_.embedding_dim)}));
     }
     return {.ffn = false, .scratch_bytes = bytes};
   }
@@ -294,7 +295,10 @@ class CudaOps : public DeviceOps {
   }
 
   void multiply(const Linear& linear, const ProductInput& x, int64_t rows, const ProductOutput& y) {
-    const cuda::Matrix matrix = cuda::matrix_of(linear);
+    multiply(cuda::matrix_of(linear), x, rows, y);
+  }
+
+  void multiply(const cuda::Matrix& matrix, const ProductInput& x, int64_t rows, const ProductOutput& y) {
     if (!cuda::is_widened(matrix.format, rows)) return cuda::multiply(gpu_->queue, matrix, x, rows, y);
     const int64_t bytes = cuda::widened_bytes(matrix.out, matrix.in);
     gpu_->grow(widened_, bytes, at::kByte);
@@ -302,12 +306,19 @@ class CudaOps : public DeviceOps {
   }
 
   // Whether the sums of gate and up of many rows are rounded to bfloat16, as their product is in any case: half as much
-  // to write and to read again. With a bias they are not.
+  // to write and to read again.
   [[nodiscard]] static bool rounds_gate_up(WeightFormat format, int64_t rows) {
     return format != WeightFormat::kFloat32 && cuda::goes_to_library(format, rows);
   }
-  [[nodiscard]] static bool rounds_gate_up(const Linear& gate_up, int64_t rows) {
-    return rounds_gate_up(gate_up.format, rows) && !gate_up.bias.defined();
+
+  // Floats of gate_up_ after passes of up to so many rows: fewer rows may need more, which are not rounded.
+  [[nodiscard]] double gate_up_floats(WeightFormat format, int64_t rows) const {
+    const auto ffn = static_cast<double>(dims_.ffn_dim);
+    if (!rounds_gate_up(format, rows)) {
+      return rows > cuda::most_gate_up_rows(format) ? 2 * ffn * static_cast<double>(rows) : 0;
+    }
+    const double rounded = ffn * static_cast<double>(rows);
+    return is_quantized(format) ? std::max(rounded, 2 * ffn * (cuda::kLeastWidenedRows - 1)) : rounded;
   }
 
   [[nodiscard]] const int32_t* staged(std::span<const int64_t> values) {

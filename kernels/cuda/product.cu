@@ -14,8 +14,6 @@ namespace {
 // weights with bfloat16 inputs nor integer codes.
 constexpr int64_t kMostBfloat16Rows = 8;
 constexpr int64_t kMostFloat32Rows = 64;
-// Widening a block's matrices takes as long as some 140 rows take our own kernels more than cuBLAS.
-constexpr int64_t kLeastWidenedRows = 256;
 // Beyond these the block that has a gate row and its up row has too many sums.
 constexpr int64_t kMostFusedGateUpRows = 64;
 
@@ -112,6 +110,7 @@ int64_t most_gate_up_rows(WeightFormat format) {
   return std::min(most_own_rows(format), kMostFusedGateUpRows);
 }
 
+// Widening a block's matrices takes as long as some 140 rows take our own kernels more than cuBLAS.
 bool is_widened(WeightFormat format, int64_t rows) {
   return is_quantized(format) && rows >= kLeastWidenedRows;
 }

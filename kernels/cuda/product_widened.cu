@@ -24,24 +24,31 @@ struct WidenArgs {
   int32_t groups;
   int32_t group;  // columns
   int32_t first_out;
+  int32_t blocks;  // of a row
+  int32_t unused;
 };
 
-// to[r][i] = scale · (code - zero), rounded once; zeros from column `in` on. Grid: [lanes of columns of a row /
-// kThreads up, outs].
+// to[r][i] = scale · (code - zero), rounded once; zeros from column `in` on. Grid: [rows of W · args.blocks].
 template <class F>
 __global__ void __launch_bounds__(kThreads) widen_codes(WidenArgs args) {
   start_next();
-  const auto column = static_cast<int>(blockIdx.x * kThreads + threadIdx.x) * kLaneColumns;
-  if (column >= args.stride) return;
-  const int out = args.first_out + static_cast<int>(blockIdx.y);
-  const uint8_t* from = args.weight + int64_t{out} * args.row_bytes + column * F::kBits / 8;
-  const int group = least(column / args.group, args.groups - 1);
-  const int64_t place =
-      (int64_t{out / kTileOuts} * args.groups + group) * kTileOuts + out % 8 * 2 + out % kTileOuts / 8;
-  const float scale = half_value(args.scale[place]);
-  uint32_t pairs[F::kParts][4];
-  F::widen(*reinterpret_cast<const typename F::Raw*>(from), F::kHasZero ? args.zero[place] : 0, pairs);
+  const int row = static_cast<int>(blockIdx.x) / args.blocks;
+  const int part = static_cast<int>(blockIdx.x) % args.blocks;
+  const int column = (part * kThreads + static_cast<int>(threadIdx.x)) * kLaneColumns;
+  const bool is_inside = column < args.stride;
+  const int out = args.first_out + row;
+  float scale = 0;
+  uint32_t pairs[F::kParts][4] = {};
+  if (is_inside) {
+    const uint8_t* from = args.weight + int64_t{out} * args.row_bytes + column * F::kBits / 8;
+    const int group = least(column / args.group, args.groups - 1);
+    const int64_t place =
+        (int64_t{out / kTileOuts} * args.groups + group) * kTileOuts + out % 8 * 2 + out % kTileOuts / 8;
+    scale = half_value(args.scale[place]);
+    F::widen(*reinterpret_cast<const typename F::Raw*>(from), F::kHasZero ? args.zero[place] : 0, pairs);
+  }
   wait_for_previous();  // for the product before, which reads what is written here
+  if (!is_inside) return;
   uint32_t words[4];
   XLSTM_UNROLL
   for (int i = 0; i < 4; ++i) {
@@ -50,8 +57,7 @@ __global__ void __launch_bounds__(kThreads) widen_codes(WidenArgs args) {
     const __nv_bfloat16 pair[2] = {__float2bfloat16_rn(even), __float2bfloat16_rn(odd)};
     memcpy(&words[i], pair, sizeof(words[i]));
   }
-  *reinterpret_cast<uint4*>(args.to + blockIdx.y * args.stride + column) =
-      make_uint4(words[0], words[1], words[2], words[3]);
+  *reinterpret_cast<uint4*>(args.to + row * args.stride + column) = make_uint4(words[0], words[1], words[2], words[3]);
 }
 
 constexpr int64_t kSliceUnit = 128;  // rows of W: whole tiles of the library's
@@ -60,17 +66,22 @@ int64_t widened_row_bytes(int64_t in) {
   return padded_columns(in) * static_cast<int64_t>(sizeof(uint16_t));
 }
 
-// Rows of W of a slice that takes no more than `bytes`, but at least a unit; all slices but the last are equal.
+// Rows of W that fit into so many bytes: all, or whole units, and one at least.
+int64_t outs_that_fit(int64_t out, int64_t in, int64_t bytes) {
+  const int64_t fitting = bytes / widened_row_bytes(in);
+  return out <= fitting ? out : std::max(kSliceUnit, fitting / kSliceUnit * kSliceUnit);
+}
+
+// All slices but the last are equal.
 int64_t outs_of_slice(int64_t out, int64_t in, int64_t bytes) {
-  const int64_t most = std::max(kSliceUnit, bytes / widened_row_bytes(in) / kSliceUnit * kSliceUnit);
-  if (out <= most) return out;
-  return blocks_of(blocks_of(out, blocks_of(out, most)), kSliceUnit) * kSliceUnit;
+  const int64_t most = outs_that_fit(out, in, bytes);
+  return out == most ? out : blocks_of(blocks_of(out, blocks_of(out, most)), kSliceUnit) * kSliceUnit;
 }
 
 }  // namespace
 
 int64_t widened_bytes(int64_t out, int64_t in) {
-  return outs_of_slice(out, in, kMostBytes) * widened_row_bytes(in);
+  return outs_that_fit(out, in, kMostBytes) * widened_row_bytes(in);
 }
 
 void multiply_widened(Queue& queue, const Matrix& matrix, const ProductInput& x, int64_t rows, const ProductOutput& y,
@@ -79,7 +90,8 @@ void multiply_widened(Queue& queue, const Matrix& matrix, const ProductInput& x,
   const int64_t stride = padded_columns(matrix.in);
   const int64_t slice = outs_of_slice(matrix.out, matrix.in, scratch.bytes);
   XLSTM_ASSERT(slice * widened_row_bytes(matrix.in) <= scratch.bytes);
-  const auto blocks = static_cast<unsigned>(blocks_of(stride, int64_t{kThreads} * kLaneColumns));
+  const int64_t blocks = blocks_of(stride, int64_t{kThreads} * kLaneColumns);
+  XLSTM_ASSERT(slice * blocks <= INT32_MAX);
   WidenArgs args{static_cast<const uint8_t*>(matrix.weight),
                  static_cast<const uint16_t*>(matrix.scale),
                  matrix.zero,
@@ -89,6 +101,8 @@ void multiply_widened(Queue& queue, const Matrix& matrix, const ProductInput& x,
                  static_cast<int32_t>(matrix.in),
                  static_cast<int32_t>(blocks_of(matrix.in, matrix.group)),
                  static_cast<int32_t>(std::min(matrix.group, stride)),
+                 0,
+                 static_cast<int32_t>(blocks),
                  0};
   for (int64_t first = 0; first < matrix.out; first += slice) {
     Matrix widened;
@@ -99,19 +113,12 @@ void multiply_widened(Queue& queue, const Matrix& matrix, const ProductInput& x,
     widened.row_bytes = widened_row_bytes(matrix.in);
     widened.format = WeightFormat::kBfloat16;
     args.first_out = static_cast<int32_t>(first);
-    constexpr int64_t kMostBlocks = 65535;  // along y
-    for (int64_t done = 0; done < widened.out; done += kMostBlocks) {
-      const auto outs = static_cast<unsigned>(std::min(kMostBlocks, widened.out - done));
-      const Grid grid{.x = blocks, .y = outs, .threads = kThreads};
-      if (matrix.format == WeightFormat::kInt8) {
-        run<widen_codes<Int8Weights>>(queue, grid, args);
-      } else {
-        run<widen_codes<Int4Weights>>(queue, grid, args);
-      }
-      args.first_out += static_cast<int32_t>(outs);
-      args.to += outs * stride;
+    const Grid grid{.x = static_cast<unsigned>(widened.out * args.blocks), .threads = kThreads};
+    if (matrix.format == WeightFormat::kInt8) {
+      run<widen_codes<Int8Weights>>(queue, grid, args);
+    } else {
+      run<widen_codes<Int4Weights>>(queue, grid, args);
     }
-    args.to = static_cast<__nv_bfloat16*>(scratch.memory);
     ProductOutput part = y;
     part.y = static_cast<uint8_t*>(y.y) + first * (y.bfloat16 ? sizeof(uint16_t) : sizeof(float));
     multiply(queue, widened, x, rows, part);

@@ -42,6 +42,7 @@ __global__ void __launch_bounds__(kRowThreads) embed_rows(EmbedArgs args) {
 
 struct SwigluArgs {
   const void* gate_up;
+  const float* bias;
   OutRows out;
   int64_t stride;
   int64_t width;
@@ -73,10 +74,19 @@ __global__ void __launch_bounds__(kRowThreads) gate_rows(SwigluArgs args) {
   for (int k = 0; k < kSwigluPacks; ++k) {
     const int column = first + k * kStep;
     if (column >= args.out.stride) continue;
+    Pack<float, kCount> gate_bias = {};
+    Pack<float, kCount> up_bias = {};
+    if (args.bias != nullptr && column < args.width) {
+      const int place = 2 * kRun * (column / kRun) + column % kRun;
+      gate_bias = load_pack<kCount>(args.bias + place);
+      up_bias = load_pack<kCount>(args.bias + place + kRun);
+    }
     Pack<float, kCount> y;
     XLSTM_UNROLL
     for (int i = 0; i < kCount; ++i) {
-      y.v[i] = column + i < args.width ? silu(widen(gate[k].v[i])) * widen(up[k].v[i]) : 0.0F;
+      const float gate_sum = widen(gate[k].v[i]) + gate_bias.v[i];
+      const float up_sum = widen(up[k].v[i]) + up_bias.v[i];
+      y.v[i] = column + i < args.width ? silu(gate_sum) * up_sum : 0.0F;
     }
     put_pack(args.out, row, column, y);
   }
@@ -143,12 +153,13 @@ void embed_as(Queue& queue, const Embed& args) {
 template <class T, int kCount>
 void swiglu_of(Queue& queue, const Swiglu& args) {
   check_grid(args.rows, args.out.stride);
-  const SwigluArgs own = {args.gate_up, out_rows(args.out, args.width), args.stride, args.width};
+  const SwigluArgs own = {args.gate_up, args.bias, out_rows(args.out, args.width), args.stride, args.width};
   const auto rows = static_cast<unsigned>(args.rows);
   constexpr int64_t kBlock = int64_t{kRowThreads} * kSwigluPacks;
   constexpr uintptr_t kBytes = kCount * sizeof(float);
   const auto address = [](const void* memory) { return reinterpret_cast<uintptr_t>(memory); };
-  const bool is_aligned = address(args.gate_up) % kBytes == 0 && address(args.out.values) % kBytes == 0;
+  const bool is_aligned =
+      address(args.gate_up) % kBytes == 0 && address(args.out.values) % kBytes == 0 && address(args.bias) % kBytes == 0;
   // The last pack may reach behind the width, but not behind its run.
   const bool has_whole_runs = args.stride >= 2 * kGateUpRun * blocks_of(args.width, kGateUpRun);
   if (has_whole_runs && is_aligned && args.stride % kCount == 0) {

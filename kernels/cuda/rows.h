@@ -61,6 +61,7 @@ void gated_head_norm(Queue& queue, const GatedHeadNorm& args);
 struct Swiglu {
   const void* gate_up;  // bfloat16, or float32
   bool bfloat16;
+  const float* bias;  // of gate and up, in their order; may be null
   int64_t stride;
   int64_t rows, width;
   ProductRows out;

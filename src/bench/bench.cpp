@@ -56,6 +56,7 @@ class Runner {
         count_rows();
       } else {
         logits->wait();
+        logits.reset();  // or the pass would keep them
         logits = pass(1, LogitRows::kLast);
       }
     }

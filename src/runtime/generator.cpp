@@ -42,7 +42,9 @@ class Tokens {
   // The next one. Behind the last one nothing is fed.
   int64_t next(bool is_last) {
     if (!is_last && device_chooses()) {
+      if (sequence_.has_pending()) sequence_.feed({}, {}, OnStop::kFinish);
       const ChosenToken chosen = sequence_.feed_chosen(*chooser_);
+      ++next_position_;
       Sampler::require_possible({chosen.greatest_id, chosen.greatest}, static_cast<double>(chosen.best));
       return chosen.id;
     }
@@ -57,14 +59,17 @@ class Tokens {
   [[nodiscard]] std::vector<float>& logits() { return logits_; }
 
  private:
+  // With a chooser for the next id's position. Not where there are logits already and the host has them.
   bool device_chooses() {
-    if (keep_logits_ || sequence_.has_pending() || !sequence_.can_choose()) return false;
-    if (!asked_for_chooser_) {
-      const std::array<Draw, 1> draws = {Draw{.sequence = 0, .position = sequence_.ids().size()}};
+    if (keep_logits_ || !may_choose_ || !(sequence_.has_pending() || sequence_.can_choose())) return false;
+    const uint64_t position = sequence_.ids().size();
+    if (chooser_ == nullptr || next_position_ != position) {
+      const std::array<Draw, 1> draws = {Draw{.sequence = 0, .position = position}};
       chooser_ = engine_.make_chooser(sampler_, draws);
-      asked_for_chooser_ = true;
+      next_position_ = position;
+      may_choose_ = chooser_ != nullptr;
     }
-    return chooser_ != nullptr;
+    return may_choose_;
   }
 
   Sequence& sequence_;
@@ -72,8 +77,9 @@ class Tokens {
   Sampler& sampler_;
   bool keep_logits_;
   std::vector<float> logits_;
-  bool asked_for_chooser_ = false;
+  bool may_choose_ = true;                 // as far as is known
   std::unique_ptr<TokenChooser> chooser_;  // where the device chooses
+  uint64_t next_position_ = 0;             // that it draws at
 };
 
 }  // namespace

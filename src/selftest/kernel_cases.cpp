@@ -4,7 +4,6 @@
 #include <ATen/CPUGeneratorImpl.h>
 
 #include <cmath>
-#include <numeric>
 #include <utility>
 
 #include "kernels/native/native_cell.h"
@@ -280,20 +279,17 @@ void check_ops(const Resolution& resolution, ThreadPool& pool, const CaseSink& s
         const auto longest = static_cast<double>(std::max(shape.dims.ffn_dim, shape.dims.v_dim()));
         const double sums = 4 * kFloat32Epsilon * std::sqrt(longest);
         const WeightFormat format = load.formats.matrices.format;
-        double inputs = rounding_tolerance(ops->input_rounding(format), longest);
-        Linear matrix;
-        matrix.format = format;
-        const auto rows = std::accumulate(shape.span_rows.begin(), shape.span_rows.end(), int64_t{0});
-        const ProductRounding more = ops->product_rounding(matrix, rows);
-        for (const bool rounded : {more.weights, more.results}) {
-          if (rounded) inputs += rounding_tolerance(InputRounding::kBfloat16, longest);
-        }
         for (size_t i = 0; i < expected.size(); ++i) {
           const std::string& name = expected[i].first;
           // The embedding is looked up, the gates are float32 products whatever the weights are.
           const bool exact_inputs = name == "embed" || name == "mixer_in gates";
+          double roundings = rounding_tolerance(ops->input_rounding(format), longest);
+          const ProductRounding more = ops->product_rounding(format, expected[i].second.size(0));
+          for (const bool rounded : {more.weights, more.results && name == "feed_forward"}) {
+            if (rounded) roundings += rounding_tolerance(InputRounding::kBfloat16, longest);
+          }
           sink(compare_tensors(cat("ops ", info.key), cat(name, ", ", text_of(shape), ", ", dtype), actual[i].second,
-                               expected[i].second, exact_inputs ? sums : sums + inputs));
+                               expected[i].second, exact_inputs ? sums : sums + roundings));
         }
       }
     }

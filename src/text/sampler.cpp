@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "xlstm/core/errors.h"
+#include "xlstm/core/exponential.h"
 #include "xlstm/core/philox.h"
 #include "xlstm/core/str.h"
 
@@ -200,7 +201,7 @@ void Sampler::keep_top_k() {
 
 void Sampler::keep_top_p(double best) {
   if (options_.top_p >= 1) return;
-  const auto weight = [this, best](int32_t id) { return std::exp(scores_[static_cast<size_t>(id)] - best); };
+  const auto weight = [this, best](int32_t id) { return exponential(scores_[static_cast<size_t>(id)] - best); };
   double total = 0;
   for (const int32_t id : candidates_) total += weight(id);
   const double target = options_.top_p * total;
@@ -227,7 +228,7 @@ int64_t Sampler::draw(double best, double uniform) {
   weights_.clear();
   double total = 0;
   for (const int32_t id : candidates_) {
-    weights_.push_back(std::exp((scores_[static_cast<size_t>(id)] - best) / options_.temperature));
+    weights_.push_back(exponential((scores_[static_cast<size_t>(id)] - best) / options_.temperature));
     total += weights_.back();
   }
   const double target = uniform * total;

@@ -387,6 +387,10 @@ TEST_F(QueueTest, OnlyValuesThatChangeFromPassToPassAreWaitedFor) {
     EXPECT_EQ(run({1, 2, 3}, {4, 5, 7}), 1);
     EXPECT_EQ(run({1, 2, 4}, {4, 5, 6}), 1) << "once for all of them";
     EXPECT_EQ(run({1, 2, 4}, {4, 5, 6}), 0);
+    queue_.begin_pass(repeatable);
+    queue_.end_pass();  // stages nothing
+    EXPECT_EQ(run({1, 2, 5}, {4, 5, 6}), 1) << "the device may still be at the pass before that one";
+    EXPECT_EQ(run({1, 2, 4}, {4, 5, 6}), 1);
     // The first again where the second stood.
     EXPECT_EQ(run({1, 2, 4}, {1, 2, 4}), 0);
     EXPECT_EQ(run({1, 2, 4}, {4, 5, 6}), 0) << "what stands there is still the same";

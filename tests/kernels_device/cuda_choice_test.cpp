@@ -71,7 +71,9 @@ class CudaChoiceTest : public testing::Test {
         const auto greatest = std::max_element(values.begin(), values.begin() + rules.usable_vocab);
         EXPECT_EQ(chosen[index].greatest, *greatest);
         EXPECT_EQ(chosen[index].greatest_id, greatest - values.begin());
-        EXPECT_LE(chosen[index].best, *greatest);
+        at::Tensor allowed = own.narrow(0, 0, rules.usable_vocab).clone();
+        for (const int64_t id : rules.banned) allowed[id] = -kInf;
+        EXPECT_EQ(chosen[index].best, allowed.max().item<float>());
       }
     }
   }
@@ -143,6 +145,9 @@ TEST_F(CudaChoiceTest, IsTheSamplersOfEqualFewAndImpossibleLogits) {
     rules.top_k = top_k;
     rules.top_p = 0.8;
     expect_those_of_sampler(rules, {equal, two, steps, far, equal});
+    rules.top_p = 1;
+    rules.min_p = 1;  // of equal ones all
+    expect_those_of_sampler(rules, {equal, two, steps, equal});
     if (HasFatalFailure()) return;
   }
 }
@@ -185,6 +190,27 @@ TEST_F(CudaChoiceTest, AllIdsBannedLeavesNone) {
   (void)chooser->choose(device_->place(at::zeros({1, 3})));
   EXPECT_EQ(chooser->wait().front().best, -kInf);
   EXPECT_EQ(chooser->wait().front().greatest, 0) << "asked for again";
+}
+
+// However long it is: the device is at the one before meanwhile.
+TEST_F(CudaChoiceTest, BeginsAPassThatIsLaunchedAsAWhole) {
+  const auto chooser = ops_->make_chooser(rules_for(40), draws_of(1));
+  const at::Tensor logits = device_->place(random(1, 40));
+  Weights weights;
+  weights.embedding = device_->place(random(40, 1));
+  Activations act;
+  act.x = device_->place(at::zeros({1, 1}));
+  for (int pass = 0; pass < 4; ++pass) {
+    act.x.zero_();
+    device_->begin_pass();
+    const at::Tensor& ids = chooser->choose(logits);
+    for (size_t i = 0; i < cuda::Queue::kPartEnds.back(); ++i) ops_->embed_chosen(weights, ids, act);
+    EXPECT_EQ(act.x.item<float>(), 0) << "before it ends";
+    device_->end_pass();
+    const int64_t id = chooser->wait().front().id;
+    EXPECT_EQ(act.x.item<float>(), weights.embedding[id].item<float>());
+  }
+  EXPECT_EQ(device_->gpu()->queue.graph_passes(), 3);
 }
 
 TEST_F(CudaChoiceTest, DoesNotDependOnTheOrderOfThreads) {

@@ -91,7 +91,7 @@ TEST(CudaProduct, WidenedInSlicesIsTheProductOfTheWhole) {
       x.narrow(1, 0, kIn).copy_(random.normal({kRows, kIn}, 1.0));
       const at::Tensor placed = device->place(x);
       const test::Values expected = test::multiplied(canonical, test::exactly(x.narrow(1, 0, kIn)), *ops);
-      for (const int64_t slice : {int64_t{128}, int64_t{256}, out}) {
+      for (const int64_t slice : {int64_t{128}, int64_t{256}, out}) {  // the last: all at once
         const int64_t bytes = std::max<int64_t>(128, slice) * x.size(1) * static_cast<int64_t>(sizeof(uint16_t));
         const at::Tensor scratch = device->place(at::zeros({bytes}, at::kByte));
         const at::Tensor y = device->place(at::full({kRows, out + 3}, 7.0F));
@@ -135,20 +135,57 @@ TEST(CudaOps, KeepsTheMemoryThatItNames) {
     for (const int64_t rows : {8, 300}) {
       const auto ops = device->ops(dims);
       Random random(4);
-      const BlockWeights block = test::packed(random.block(dims, false, test::Format{format, 0}), *ops);
+      const BlockWeights block = test::packed(random.block(dims, rows == 300, test::Format{format, 0}), *ops);
       Activations act = on_device(random.activations(dims, rows), dims, *device);
       act.ffn = at::Tensor();
       const PassMemory memory = ops->pass_memory({.rows = rows}, format);
       EXPECT_FALSE(memory.ffn);
       const TensorBytes bytes;
-      ops->begin_pass(test::plan_of(rows));
-      ops->mixer_in(block, rows, act);
-      ops->mixer_out(block, rows, act);
-      ops->feed_forward(block, rows, act);
-      ops->end_pass();
+      for (const int64_t count : {rows, std::min<int64_t>(rows, 255)}) {  // a shorter pass may need more of something
+        ops->begin_pass(test::plan_of(count));
+        ops->mixer_in(block, count, act);
+        ops->mixer_out(block, count, act);
+        ops->feed_forward(block, count, act);
+        ops->end_pass();
+      }
       EXPECT_NEAR(bytes.live(), memory.scratch_bytes, kRounding * memory.scratch_bytes) << rows;
     }
   }
+}
+
+// In a graph the weights of one product must not come before the product before has read its own.
+TEST(CudaProduct, WidenedInTheSameMemoryEachTimeIsEachItsOwn) {
+  const auto device = test::make_cuda_under_test();
+  constexpr int64_t kRows = 256;
+  constexpr int64_t kWidth = 64;
+  const auto ops = device->ops(test::dims_of(test::kTiny));
+  Random random(3);
+  std::vector<Linear> canonical;
+  std::vector<Linear> packed;
+  for (const test::Format& format : {test::Format{WeightFormat::kInt8, 0}, {WeightFormat::kInt4, 32}}) {
+    canonical.push_back(random.linear(200, kWidth, false, format));
+    packed.push_back(ops->pack(canonical.back()));
+  }
+  const at::Tensor x = random.normal({kRows, kWidth}, 1.0, at::kBFloat16);
+  const at::Tensor placed = device->place(x);
+  const int64_t bytes = cuda::widened_bytes(200, kWidth);
+  const at::Tensor scratch = device->place(at::zeros({bytes}, at::kByte));
+  std::vector<at::Tensor> y;
+  for (int i = 0; i < 4; ++i) y.push_back(device->place(at::zeros({kRows, 200})));
+  for (int pass = 0; pass < 3; ++pass) {
+    for (const at::Tensor& values : y) values.zero_();
+    device->begin_pass();
+    for (size_t i = 0; i < y.size(); ++i) {
+      cuda::multiply_widened(device->gpu()->queue, cuda::matrix_of(packed[i % 2]), {placed.const_data_ptr(), kWidth},
+                             kRows, {.y = y[i].mutable_data_ptr(), .stride = 200}, {scratch.mutable_data_ptr(), bytes});
+    }
+    device->end_pass();
+    for (size_t i = 0; i < y.size(); ++i) {
+      test::expect_values(y[i].cpu(), test::multiplied(canonical[i % 2], test::exactly(x), *ops), kWidth);
+      if (HasFatalFailure()) return;
+    }
+  }
+  EXPECT_EQ(device->gpu()->queue.graph_passes(), 2);
 }
 
 // Three bands, the last one of a single head, of a sequence and of a batch in two rounds.

@@ -62,7 +62,7 @@ inline Values rounded(const Values& x, int64_t terms, const DeviceOps& ops, Weig
 
 inline Values multiplied(const Linear& canonical, const Values& x, const DeviceOps& ops) {
   at::Tensor weights = dequantize(canonical);
-  if (ops.product_rounding(canonical, x.value.size(0)).weights) weights = weights.to(at::kBFloat16);
+  if (ops.product_rounding(canonical.format, x.value.size(0)).weights) weights = weights.to(at::kBFloat16);
   const at::Tensor w = wide(weights).t();
   return {with_bias(at::matmul(x.value, w), canonical.bias),
           with_bias_size(at::matmul(x.size, w.abs()), canonical.bias), at::matmul(x.slack, w.abs())};
@@ -120,8 +120,15 @@ inline void expect_values(const at::Tensor& actual, const Values& expected, int6
 inline Values fed_forward(const BlockWeights& block, const at::Tensor& x, const ModelDims& dims, const DeviceOps& ops) {
   const int64_t terms = dims.embedding_dim;
   const Values u = rms_normed(block.norm_ffn, x, static_cast<double>(dims.norm_eps));
-  Values gate_up = multiplied(block.ffn_gate_up, rounded(u, terms, ops, block.ffn_gate_up.format), ops);
-  if (ops.product_rounding(block.ffn_gate_up, x.size(0)).results) gate_up = rounded(gate_up, terms);
+  const Values input = rounded(u, terms, ops, block.ffn_gate_up.format);
+  Values gate_up = multiplied(block.ffn_gate_up, input, ops);
+  if (ops.product_rounding(block.ffn_gate_up.format, x.size(0)).results) {
+    Linear without_bias = block.ffn_gate_up;
+    without_bias.bias = at::Tensor();
+    gate_up = rounded(multiplied(without_bias, input, ops), terms);
+    gate_up.value = with_bias(gate_up.value, block.ffn_gate_up.bias);
+    gate_up.size = with_bias_size(gate_up.size, block.ffn_gate_up.bias);
+  }
   return multiplied(block.ffn_down, rounded(gated(gate_up, terms), 0, ops, block.ffn_down.format), ops);
 }
 

@@ -25,6 +25,8 @@ constexpr int64_t kMaxCandidates = 50;
 int64_t searches = 0;
 int64_t choices = 0;
 bool device_chooses = false;
+ChoiceRules last_rules;
+std::vector<Draw> last_draws;
 
 // With the host's sampler, behind the device's back.
 class StandInChooser : public TokenChooser {
@@ -116,6 +118,8 @@ class FindingOps : public DeviceOps {
   std::unique_ptr<TokenChooser> make_chooser(const ChoiceRules& rules, std::span<const Draw> draws) override {
     EXPECT_LE(rules.candidates(), kMaxCandidates);
     if (!device_chooses) return nullptr;
+    last_rules = rules;
+    last_draws.assign(draws.begin(), draws.end());
     return std::make_unique<StandInChooser>(rules, draws);
   }
 
@@ -266,6 +270,7 @@ TEST_F(ChosenTokensTest, ATextContinuesTheSameWhereverItEnded) {
       Sequence resumed(finding_);
       resumed.restore(saved);
       opts.max_new_tokens = 24 - static_cast<int64_t>(end);
+      choices = 0;
       request.prompt.clear();
       request.on_token = [&](int64_t id) {
         ids.push_back(id);
@@ -273,8 +278,66 @@ TEST_F(ChosenTokensTest, ATextContinuesTheSameWhereverItEnded) {
       };
       (void)generate(resumed, finding_, opts, request);
       EXPECT_EQ(ids, whole) << end;
+      // But the last, and the first of saved logits.
+      EXPECT_EQ(choices, opts.max_new_tokens - (by_limit ? 1 : 2));
     }
   }
+}
+
+TEST_F(ChosenTokensTest, PassesOfOthersBetweenThemChangeNothing) {
+  const RuntimeOpts opts = options();
+  const std::vector<int64_t> whole = run(looking_, opts).ids;
+  Sequence sequence(finding_);
+  Sequence other(finding_);
+  GenerationRequest request;
+  request.prompt = {0, 100, 20, 30};
+  request.seed = 3;
+  int64_t tokens = 0;
+  request.on_token = [&](int64_t /*id*/) {
+    if (++tokens % 5 == 0) other.feed(std::vector<int64_t>{7, 8});
+    return true;
+  };
+  choices = 0;
+  EXPECT_EQ(generate(sequence, finding_, opts, request).ids, whole);
+  EXPECT_EQ(choices, 23 - 4) << "not where other logits lie on the device";
+}
+
+TEST_F(ChosenTokensTest, HaveTheSamplersRules) {
+  const SamplingOptions options{.temperature = 0.7, .top_k = 30, .top_p = 0.9, .min_p = 0.1, .seed = 77};
+  const std::vector<Draw> draws = {{.sequence = 1, .position = 2}, {.sequence = 3, .position = 4}};
+  EXPECT_NE(finding_.make_chooser(Sampler(options, 150, {3, 9}), draws), nullptr);
+  EXPECT_EQ(last_rules.usable_vocab, 150);
+  EXPECT_EQ(last_rules.banned, (std::vector<int64_t>{3, 9}));
+  EXPECT_EQ(last_rules.top_k, 30);
+  EXPECT_EQ(last_rules.top_p, 0.9);
+  EXPECT_EQ(last_rules.min_p, 0.1);
+  EXPECT_EQ(last_rules.temperature, 0.7);
+  EXPECT_EQ(last_rules.seed, 77);
+  ASSERT_EQ(last_draws.size(), 2U);
+  EXPECT_EQ(last_draws[1].sequence, 3);
+  EXPECT_EQ(last_draws[1].position, 4);
+  SamplingOptions greedy = options;
+  greedy.temperature = 0;
+  EXPECT_NE(finding_.make_chooser(Sampler(greedy, 150), draws), nullptr);
+  EXPECT_EQ(last_rules.top_k, 1);
+  EXPECT_EQ(last_rules.candidates(), 1);
+  SamplingOptions many = options;
+  many.top_k = kMaxCandidates - 1;
+  EXPECT_EQ(finding_.make_chooser(Sampler(many, 150, {3, 9}), draws), nullptr) << "more than the device finds";
+}
+
+TEST_F(ChosenTokensTest, AreOfTheLastRowWherePassesHaveSeveral) {
+  const auto feed = [](Sequence& sequence) {
+    sequence.feed(std::vector<int64_t>{0, 7, 9}, [](std::span<const float> /*logits*/) {});
+  };
+  Sampler greedy({.temperature = 0}, kVocab);
+  Sequence looked(looking_);
+  feed(looked);
+  const int64_t expected = greedy.sample(looked.logits(), {}, 0, 3);
+  Sequence chosen(finding_);
+  feed(chosen);
+  const auto chooser = finding_.make_chooser(greedy, std::vector<Draw>{{.sequence = 0, .position = 3}});
+  EXPECT_EQ(chosen.feed_chosen(*chooser).id, expected);
 }
 
 TEST_F(ChosenTokensTest, AnEmptiedCacheChangesNothing) {
