@@ -67,11 +67,11 @@ struct ProductInput {
 
 // y[r][j] = cap(x · Wᵀ + bias), added to y if `add` (then there is no cap).
 struct ProductOutput {
-  void* y = nullptr;  // float32, or
+  void* y = nullptr;  // float32 or, if `bfloat16`, that
   int64_t stride = 0;
   bool add = false;
   float cap = 0;          // 0: none
-  bool bfloat16 = false;  // if so: of products by cuBLAS alone, nothing added, without cap and bias
+  bool bfloat16 = false;  // of products by cuBLAS alone, without `add`, cap and bias
 };
 
 // Few rows go through kernels that read each weight once, more of them to cuBLAS where it knows the format.

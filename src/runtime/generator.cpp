@@ -41,14 +41,14 @@ class Tokens {
 
   // The next one. Behind the last one nothing is fed.
   int64_t next(bool is_last) {
-    if (!is_last && device_chooses()) {
-      if (sequence_.has_pending()) sequence_.feed({}, {}, OnStop::kFinish);
+    const bool on_device = !is_last && device_chooses();
+    if (sequence_.has_pending()) sequence_.feed({}, {}, OnStop::kFinish);
+    if (on_device) {
       const ChosenToken chosen = sequence_.feed_chosen(*chooser_);
       ++next_position_;
       Sampler::require_possible({chosen.greatest_id, chosen.greatest}, static_cast<double>(chosen.best));
       return chosen.id;
     }
-    if (sequence_.has_pending()) sequence_.feed({}, {}, OnStop::kFinish);
     if (keep_logits_) append(logits_, sequence_.logits());
     const int64_t id = choose(sampler_, sequence_, engine_.usable_vocab());
     sequence_.append_pending(id);
