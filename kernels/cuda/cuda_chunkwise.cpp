@@ -100,7 +100,19 @@ class CudaChunkwise : public CellKernel {
     const int64_t words_of_band = place_scratch(args, nullptr);
     gpu_->grow(scratch_, words_of_band * options_.streams, at::kInt);
     auto* const scratch = static_cast<int32_t*>(scratch_.mutable_data_ptr());
-    if (options_.streams > 1) gpu_->queue.fork(options_.streams);
+    if (options_.streams == 1) return run_bands(args, scratch, words_of_band);
+    gpu_->queue.fork(options_.streams);
+    try {
+      run_bands(args, scratch, words_of_band);
+    } catch (...) {
+      gpu_->queue.abandon_pass();  // also joins
+      throw;
+    }
+    gpu_->queue.join();
+  }
+
+  // Band by band, by turns on the streams, each of which has `words_of_band` of the scratch memory.
+  void run_bands(ChunkArgs args, int32_t* scratch, int64_t words_of_band) {
     int64_t band = 0;
     for (int64_t head = 0; head < dims_.num_heads; head += options_.heads_per_band, ++band) {
       const int64_t stream = band % options_.streams;
@@ -109,7 +121,6 @@ class CudaChunkwise : public CellKernel {
       args.heads = to_int(std::min(options_.heads_per_band, dims_.num_heads - head));
       run_band(args, scratch + stream * words_of_band);
     }
-    if (options_.streams > 1) gpu_->queue.join();
   }
 
   void run_band(ChunkArgs args, int32_t* scratch) {

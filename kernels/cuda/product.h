@@ -92,7 +92,7 @@ void rms_norm_with_side(Queue& queue, const RmsNorm& norm, const Matrix& side, c
 
 // Whether integer codes are multiplied faster as bfloat16 weights, made for each product, a slice of the matrix at a
 // time. multiply_widened() is multiply() by way of these, in memory that other products may use before and after: of
-// widened_bytes() at best, which grows with its arguments; with less it takes more slices, down to 128 rows of W.
+// widened_bytes() at best, up to 64 MB or 128 rows of W; with less, but as many rows, it takes more slices.
 constexpr int64_t kLeastWidenedRows = 256;
 [[nodiscard]] bool is_widened(WeightFormat format, int64_t rows);
 [[nodiscard]] int64_t widened_bytes(int64_t out, int64_t in);

@@ -84,6 +84,7 @@ Turn Queue::take_turn(int64_t blocks) {
 }
 
 const int32_t* Queue::stage(std::span<const int32_t> values) {
+  XLSTM_ASSERT(branches_ == 0);
   if (!in_pass_) forget_staged();
   const auto same = [&](const Staged& staged) {
     return staged.count == values.size() && std::equal(values.begin(), values.end(), staged.host);
@@ -131,6 +132,7 @@ void Queue::begin_pass(bool repeatable) {
 }
 
 void Queue::end_pass() {
+  XLSTM_ASSERT(branches_ == 0);
   if (repeatable_) repeat_or_launch();
   forget();
 }
@@ -145,6 +147,7 @@ void Queue::keep_together() {
 }
 
 void Queue::flush() {
+  XLSTM_ASSERT(branches_ == 0);
   if (!in_pass_) return;
   launch_rest();
   commands_.clear();

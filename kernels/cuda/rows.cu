@@ -54,38 +54,40 @@ constexpr int kSwigluPacks = 2;  // of a thread
 template <class T, int kCount>
 __global__ void __launch_bounds__(kRowThreads) gate_rows(SwigluArgs args) {
   start_next();
-  wait_for_previous();
   const int64_t row = blockIdx.x;
   const T* gate_up = static_cast<const T*>(args.gate_up) + row * args.stride;
   const auto first = static_cast<int>(blockIdx.y * kRowThreads * kSwigluPacks + threadIdx.x) * kCount;
   constexpr int kStep = static_cast<int>(kRowThreads) * kCount;
   constexpr auto kRun = static_cast<int>(kGateUpRun);
+  const auto gate_place = [](int column) { return 2 * kRun * (column / kRun) + column % kRun; };
+  Pack<float, kCount> gate_bias[kSwigluPacks] = {};
+  Pack<float, kCount> up_bias[kSwigluPacks] = {};
+  XLSTM_UNROLL
+  for (int k = 0; k < kSwigluPacks; ++k) {
+    const int column = first + k * kStep;
+    if (args.bias == nullptr || column >= args.width) continue;
+    gate_bias[k] = load_pack<kCount>(args.bias + gate_place(column));
+    up_bias[k] = load_pack<kCount>(args.bias + gate_place(column) + kRun);
+  }
+  wait_for_previous();
   Pack<T, kCount> gate[kSwigluPacks] = {};
   Pack<T, kCount> up[kSwigluPacks] = {};
   XLSTM_UNROLL
   for (int k = 0; k < kSwigluPacks; ++k) {
     const int column = first + k * kStep;
     if (column >= args.width) continue;
-    const int place = 2 * kRun * (column / kRun) + column % kRun;
-    gate[k] = load_pack<kCount>(gate_up + place);
-    up[k] = load_pack<kCount>(gate_up + place + kRun);
+    gate[k] = load_pack<kCount>(gate_up + gate_place(column));
+    up[k] = load_pack<kCount>(gate_up + gate_place(column) + kRun);
   }
   XLSTM_UNROLL
   for (int k = 0; k < kSwigluPacks; ++k) {
     const int column = first + k * kStep;
     if (column >= args.out.stride) continue;
-    Pack<float, kCount> gate_bias = {};
-    Pack<float, kCount> up_bias = {};
-    if (args.bias != nullptr && column < args.width) {
-      const int place = 2 * kRun * (column / kRun) + column % kRun;
-      gate_bias = load_pack<kCount>(args.bias + place);
-      up_bias = load_pack<kCount>(args.bias + place + kRun);
-    }
     Pack<float, kCount> y;
     XLSTM_UNROLL
     for (int i = 0; i < kCount; ++i) {
-      const float gate_sum = widen(gate[k].v[i]) + gate_bias.v[i];
-      const float up_sum = widen(up[k].v[i]) + up_bias.v[i];
+      const float gate_sum = widen(gate[k].v[i]) + gate_bias[k].v[i];
+      const float up_sum = widen(up[k].v[i]) + up_bias[k].v[i];
       y.v[i] = column + i < args.width ? silu(gate_sum) * up_sum : 0.0F;
     }
     put_pack(args.out, row, column, y);

@@ -24,14 +24,12 @@ UnusedKeys unused_keys(const Resolution& r) {
   unused[ray ? "with ray_local_mode 1" : cat("with ", r.chunkwise)] = {"ray_dashboard", "ray_dashboard_port",
                                                                        "ray_keep_alive", "ray_address"};
   if (!scheduled) {
-    for (const char* key : {"heads_per_band", "workers"}) unused[cat("with ", r.chunkwise)].emplace_back(key);
-  } else if (kind != "cpu") {
-    unused[cat("on ", r.device)].emplace_back("workers");
-  }
-  if (!scheduled) {
-    unused[cat("with ", r.chunkwise)].emplace_back("streams");
-  } else if (kind != "cuda") {
-    unused[cat("on ", r.device)].emplace_back("streams");
+    for (const char* key : {"heads_per_band", "workers", "streams"}) {
+      unused[cat("with ", r.chunkwise)].emplace_back(key);
+    }
+  } else {
+    if (kind != "cpu") unused[cat("on ", r.device)].emplace_back("workers");
+    if (kind != "cuda") unused[cat("on ", r.device)].emplace_back("streams");
   }
   return unused;
 }

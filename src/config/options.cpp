@@ -37,7 +37,7 @@ constexpr std::array kOptions = {
     Option{"workers", IntOption{&Opts::workers, 0, 256}, kScheduling, "N",
            "scheduler threads for prefill on a CPU; 0: one per core"},
     Option{"streams", IntOption{&Opts::streams, 0, 32}, kScheduling, "N",
-           "cuda: device streams for bands; 0: the one of all kernels"},
+           "cuda: streams on which bands of fewer heads than the model has run beside each other; 0: one"},
     Option{"threads", IntOption{&Opts::threads, 0, 1024}, kScheduling, "N",
            "threads inside operations; 0: one per core"},
     Option{"prefill_segment", IntOption{&Opts::prefill_segment, 1, kNoIntLimit}, kScheduling, "N",

@@ -59,7 +59,7 @@ class Tokens {
   [[nodiscard]] std::vector<float>& logits() { return logits_; }
 
  private:
-  // With a chooser for the next id's position. Not where there are logits already and the host has them.
+  // With a chooser for the next id's position. Not of logits that only the host has.
   bool device_chooses() {
     if (keep_logits_ || !may_choose_ || !(sequence_.has_pending() || sequence_.can_choose())) return false;
     const uint64_t position = sequence_.ids().size();

@@ -155,11 +155,11 @@ void require_side(const MemoryEstimate& estimate, uint64_t needed, const MemoryR
 
 }  // namespace
 
-EstimateRequest estimate_request(const RuntimeOpts& opts, const Resolution& resolution, int64_t longest_prompt) {
+EstimateRequest estimate_request(const RuntimeOpts& opts, const Resolution& resolution, int64_t tokens) {
   EstimateRequest request;
   request.weight_dtype = resolution.weight_dtype;
   request.state_bytes = opts.state_dtype == "float32" ? 4 : 2;
-  request.rows = std::min(std::max(std::min(opts.prefill_segment, kMostPassRows), opts.chunk_size), longest_prompt);
+  request.rows = std::min(std::max(std::min(opts.prefill_segment, kMostPassRows), opts.chunk_size), tokens);
   request.float32_copies = resolution.ops == "native" && resolution.weight_dtype != "float32";
   request.packs = resolution.ops != "native";
   const std::string kind = device_kind(resolution.device);

@@ -13,6 +13,7 @@
 //   in vain; a copy that nobody waits for; a thread's second copy to where its first may still go;
 //   - misaligned accesses, array indices out of range, shifts too far, signed overflow, conversions that don't fit;
 //   - an access past the dynamic shared memory, or past what allocate_on_device() and allocate_pinned() returned;
+//   - an end that is waited for with work of a branch (order_behind()) that nothing has been ordered behind;
 //   - more than 1024 threads or 227 KB of dynamic shared memory; arguments with padding, whose bytes would be
 //   arbitrary.
 // Of a graph, a block of each kernel runs up to its wait_for_previous() before the two kernels before it, as far as

@@ -397,6 +397,17 @@ TEST_F(QueueTest, OnlyValuesThatChangeFromPassToPassAreWaitedFor) {
   }
 }
 
+TEST_F(QueueTest, ABranchThatIsNotJoinedIsAFault) {
+  queue_.begin_pass(false);
+  queue_.fork(2);
+  queue_.use_branch(1);
+  add_one(queue_, {totals_.data(), totals_.data(), 1, 0});
+  EXPECT_THROW(queue_.wait(), Fault);
+  queue_.join();
+  queue_.end_pass();
+  queue_.wait();
+}
+
 TEST_F(QueueTest, AValueThatNoKernelWritesIsAFault) {
   uint64_t word = 4;
   queue_.wait_for(&word, 4);

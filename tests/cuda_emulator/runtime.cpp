@@ -85,6 +85,40 @@ using Graph = std::vector<Command>;
 struct Stream {
   bool capturing = false;
   Graph recorded;
+  const Stream* behind = nullptr;  // the stream that this one was ordered behind last
+  bool has_work = false;           // that nothing has been ordered behind
+};
+
+// All there are: the work of one that is behind another has to come before that one's next end.
+class Streams {
+ public:
+  static Streams& get() {
+    static Streams streams;
+    return streams;
+  }
+
+  void add(Stream* stream) {
+    const std::lock_guard lock(mutex_);
+    all_.push_back(stream);
+  }
+  void remove(Stream* stream) {
+    const std::lock_guard lock(mutex_);
+    std::erase(all_, stream);
+  }
+  void order_behind(Stream& later, Stream& earlier) {
+    const std::lock_guard lock(mutex_);
+    later.behind = &earlier;
+    earlier.has_work = false;
+  }
+  [[nodiscard]] bool forgets_work(const Stream& stream) {
+    const std::lock_guard lock(mutex_);
+    return std::any_of(all_.begin(), all_.end(),
+                       [&](const Stream* other) { return other->behind == &stream && other->has_work; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<Stream*> all_;
 };
 
 Stream& as_stream(cuda::StreamHandle handle) {
@@ -213,7 +247,10 @@ std::string order_dependence(const std::function<std::string()>& run) {
 
 void launch(const Kernel& kernel, const cuda::Grid& grid, const void* arguments, cuda::StreamHandle stream,
             bool early) {
-  if (!as_stream(stream).capturing) return run_now(kernel, grid, arguments);
+  if (!as_stream(stream).capturing) {
+    as_stream(stream).has_work = true;
+    return run_now(kernel, grid, arguments);
+  }
   const auto* begin = static_cast<const std::byte*>(arguments);
   as_stream(stream).recorded.push_back({&kernel, grid, {begin, begin + kernel.argument_bytes}, early});
 }
@@ -241,21 +278,29 @@ DeviceProperties device_properties(int /*device*/) {
 void select(int /*device*/) {}
 
 StreamHandle make_stream() {
-  return new Stream;
+  auto* const stream = new Stream;
+  cuda_emulator::Streams::get().add(stream);
+  return stream;
 }
 void destroy_stream(StreamHandle stream) {
+  cuda_emulator::Streams::get().remove(&as_stream(stream));
   delete static_cast<Stream*>(stream);
 }
 void synchronize(StreamHandle stream) {
   ++cuda_emulator::synchronizations();
   if (as_stream(stream).capturing) throw cuda_emulator::Fault("synchronize() during a capture");
+  if (cuda_emulator::Streams::get().forgets_work(as_stream(stream))) {
+    throw cuda_emulator::Fault("synchronize() with work of a branch that nothing is ordered behind");
+  }
 }
 
 void order_behind(StreamHandle later, StreamHandle earlier) {
   for (const StreamHandle stream : {later, earlier}) {
     if (as_stream(stream).capturing) throw cuda_emulator::Fault("order_behind() during a capture");
   }
+  cuda_emulator::Streams::get().order_behind(as_stream(later), as_stream(earlier));
 }
+
 void wait_for_value(const uint64_t* word, uint64_t value, StreamHandle stream) {
   if (as_stream(stream).capturing) throw cuda_emulator::Fault("wait_for_value() during a capture");
   if (*word != value) throw cuda_emulator::Fault("a value is waited for that no kernel has written");

@@ -139,7 +139,7 @@ TEST(MemoryEstimate, IsWhatWeightsStatesAndWorkspaceOfASyntheticModelTake) {
     opts.dtype = dtype;
     opts.state_dtype = opts.dtype == "bfloat16" ? "bfloat16" : "float32";
     Engine engine = Engine::synthetic(opts, resolve(opts), wide_dims(), 3);
-    EstimateRequest request = estimate_request(opts, resolve(opts), /*longest_prompt=*/100);
+    EstimateRequest request = estimate_request(opts, resolve(opts), /*tokens=*/100);
     request.slots = 2;
     const MemoryEstimate estimate = estimate_memory(wide_dims(), 3, request);
     EXPECT_EQ(estimate.weights, total_bytes(engine.model().weights()));

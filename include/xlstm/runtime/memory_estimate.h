@@ -35,10 +35,10 @@ struct EstimateRequest {
   double scratch_bytes = 0;              // the kernels' own memory
   WeightPlace place = WeightPlace::kHost;
 };
-// One sequence in segments of prefill_segment tokens, logits for the last row: what `generate` does. `longest_prompt`:
-// tokens, as far as they are known to be fewer than a segment; a text has no more tokens than bytes, and BOS.
+// One sequence in segments of prefill_segment tokens, logits for the last row: what `generate` does. `tokens`: of all
+// that is fed, as far as they are known to be fewer than a segment; a text has no more tokens than bytes, and BOS.
 [[nodiscard]] EstimateRequest estimate_request(const RuntimeOpts& opts, const Resolution& resolution,
-                                               int64_t longest_prompt = INT64_MAX);
+                                               int64_t tokens = INT64_MAX);
 
 struct MemoryEstimate {
   uint64_t weights = 0;
