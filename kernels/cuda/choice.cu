@@ -29,7 +29,7 @@ struct ChoiceArgs {
   int32_t unused;
 };
 
-struct Candidates {
+struct Allowed {
   double scores[kThreads];  // greatest first
   int32_t ids[kThreads];
 };
@@ -43,7 +43,7 @@ __device__ inline bool is_banned(const ChoiceArgs& args, int32_t id) {
 
 // The thread's candidate, if it is not banned, to its place among the `top_k` greatest that are not. How many there
 // are.
-__device__ inline int take_allowed(const ChoiceArgs& args, const int32_t* candidates, Candidates& allowed) {
+__device__ inline int take_allowed(const ChoiceArgs& args, const int32_t* candidates, Allowed& allowed) {
   __shared__ bool takes_part[kThreads];
   const auto own = static_cast<int>(threadIdx.x);
   const int32_t id = own < args.count ? candidates[2 * own] : 0;
@@ -70,7 +70,7 @@ __device__ inline int take_allowed(const ChoiceArgs& args, const int32_t* candid
 }
 
 // How many of the first `count` top_p and min_p leave. By one thread; weights: e^(score - best).
-__device__ inline int keep_likely(const ChoiceArgs& args, const Candidates& allowed, const double* weights, int count) {
+__device__ inline int keep_likely(const ChoiceArgs& args, const Allowed& allowed, const double* weights, int count) {
   int kept = count;
   if (args.top_p < 1) {
     double total = 0;
@@ -106,7 +106,7 @@ __device__ inline int place_of(double uniform, const double* weights, int count)
 
 // Grid: [rows].
 __global__ void __launch_bounds__(kThreads) choose(ChoiceArgs args) {
-  __shared__ Candidates allowed;
+  __shared__ Allowed allowed;
   __shared__ double weights[kThreads];
   __shared__ int32_t ids[kThreads];  // of the weights
   __shared__ int kept;

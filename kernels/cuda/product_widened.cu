@@ -10,6 +10,7 @@ namespace xlstm::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+constexpr int kHalfTile = kTileOuts / 2;  // scales of rows g and g + kHalfTile are beside each other
 // Of the scratch memory: several rounds of the library's tiles for each processor.
 constexpr int64_t kMostBytes = int64_t{64} << 20;
 
@@ -42,8 +43,8 @@ __global__ void __launch_bounds__(kThreads) widen_codes(WidenArgs args) {
   if (is_inside) {
     const uint8_t* from = args.weight + int64_t{out} * args.row_bytes + column * F::kBits / 8;
     const int group = least(column / args.group, args.groups - 1);
-    const int64_t place =
-        (int64_t{out / kTileOuts} * args.groups + group) * kTileOuts + out % 8 * 2 + out % kTileOuts / 8;
+    const int64_t place = (int64_t{out / kTileOuts} * args.groups + group) * kTileOuts + out % kHalfTile * 2 +
+                          out % kTileOuts / kHalfTile;
     scale = half_value(args.scale[place]);
     F::widen(*reinterpret_cast<const typename F::Raw*>(from), F::kHasZero ? args.zero[place] : 0, pairs);
   }

@@ -21,14 +21,16 @@ T* mutable_data(const at::Tensor& tensor) {
 class Chooser : public TokenChooser {
  public:
   Chooser(std::shared_ptr<Gpu> gpu, const ChoiceRules& rules, std::span<const Draw> draws)
-      : gpu_(std::move(gpu)), rules_(rules), rows_(static_cast<int64_t>(draws.size())), count_(rules.candidates()) {
-    XLSTM_ASSERT(rows_ >= 1 && rules.top_k >= 1 && rules.temperature > 0 && count_ >= 1 && count_ <= kMaxCandidates);
+      : gpu_(std::move(gpu)), rows_(static_cast<int64_t>(draws.size())), vocab_(rules.usable_vocab) {
+    const int64_t count = rules.candidates();
+    XLSTM_ASSERT(rows_ >= 1 && rules.top_k >= 1 && rules.temperature > 0 && count >= 1 && count <= kMaxCandidates);
     const auto empty = [&](at::IntArrayRef shape, at::ScalarType type) {
       return at::empty(shape, at::TensorOptions().device(gpu_->tensors).dtype(type));
     };
-    candidates_ = empty({rows_, count_, 2}, at::kInt);
-    keys_ = empty({candidate_scratch(rows_, rules.usable_vocab, count_)}, at::kLong);
+    candidates_ = empty({rows_, count, 2}, at::kInt);
+    keys_ = empty({candidate_scratch(rows_, vocab_, count)}, at::kLong);
     ids_ = empty({rows_}, at::kInt);
+    banned_ = at::tensor(rules.banned, at::kInt).to(gpu_->tensors);
     at::Tensor numbers = at::empty({rows_, 2}, at::kLong);
     auto* number = mutable_data<uint64_t>(numbers);
     for (const Draw& draw : draws) {
@@ -37,44 +39,44 @@ class Chooser : public TokenChooser {
       next_positions_.push_back(draw.position);
     }
     draws_ = numbers.to(gpu_->tensors);
-    banned_ = at::tensor(rules.banned, at::kInt).to(gpu_->tensors);
     tokens_.resize(draws.size());
-    chosen_ = static_cast<ChosenRow*>(allocate_pinned(draws.size() * sizeof(ChosenRow)));
-    for (const Draw& draw : draws) chosen_[&draw - draws.data()] = {{}, draw.position - 1};
+    choice_ = {.candidates = mutable_data<int32_t>(candidates_),
+               .rows = rows_,
+               .count = count,
+               .banned = mutable_data<int32_t>(banned_),
+               .banned_count = static_cast<int64_t>(rules.banned.size()),
+               .top_k = rules.top_k,
+               .top_p = rules.top_p,
+               .log_min_p = std::log(rules.min_p),
+               .temperature = rules.temperature,
+               .seed = rules.seed,
+               .draws = mutable_data<uint64_t>(draws_),
+               .ids = mutable_data<int32_t>(ids_),
+               .chosen = static_cast<ChosenRow*>(allocate_pinned(draws.size() * sizeof(ChosenRow)))};
+    for (size_t row = 0; row < draws.size(); ++row) choice_.chosen[row] = {{}, draws[row].position - 1};
   }
   ~Chooser() override {
     try {
       gpu_->queue.wait();     // it may still write there
     } catch (const Error&) {  // whoever uses the device next is told
     }
-    free_pinned(chosen_);
+    free_pinned(choice_.chosen);
   }
   Chooser(const Chooser&) = delete;
   Chooser& operator=(const Chooser&) = delete;
 
   const at::Tensor& choose(const at::Tensor& logits) override {
-    XLSTM_ASSERT(logits.size(0) == rows_ && logits.size(1) >= rules_.usable_vocab && logits.stride(1) == 1);
+    XLSTM_ASSERT(is_waited_for_);
+    XLSTM_ASSERT(logits.size(0) == rows_ && logits.size(1) >= vocab_ && logits.stride(1) == 1);
     gpu_->queue.keep_together();
     find_candidates(gpu_->queue, {.logits = static_cast<const float*>(logits.const_data_ptr()),
                                   .stride = logits.stride(0),
                                   .rows = rows_,
-                                  .vocab = rules_.usable_vocab,
-                                  .count = count_,
+                                  .vocab = vocab_,
+                                  .count = choice_.count,
                                   .out = mutable_data<int32_t>(candidates_),
                                   .scratch = mutable_data<uint64_t>(keys_)});
-    choose_tokens(gpu_->queue, {.candidates = mutable_data<int32_t>(candidates_),
-                                .rows = rows_,
-                                .count = count_,
-                                .banned = mutable_data<int32_t>(banned_),
-                                .banned_count = static_cast<int64_t>(rules_.banned.size()),
-                                .top_k = rules_.top_k,
-                                .top_p = rules_.top_p,
-                                .log_min_p = std::log(rules_.min_p),
-                                .temperature = rules_.temperature,
-                                .seed = rules_.seed,
-                                .draws = mutable_data<uint64_t>(draws_),
-                                .ids = mutable_data<int32_t>(ids_),
-                                .chosen = chosen_});
+    choose_tokens(gpu_->queue, choice_);
     is_waited_for_ = false;
     return ids_;
   }
@@ -82,8 +84,8 @@ class Chooser : public TokenChooser {
   std::span<const ChosenToken> wait() override {
     if (is_waited_for_) return tokens_;
     for (size_t row = 0; row < tokens_.size(); ++row) {
-      gpu_->queue.wait_for(&chosen_[row].position, next_positions_[row]++);
-      tokens_[row] = chosen_[row].token;
+      gpu_->queue.wait_for(&choice_.chosen[row].position, next_positions_[row]++);
+      tokens_[row] = choice_.chosen[row].token;
     }
     is_waited_for_ = true;
     return tokens_;
@@ -91,11 +93,10 @@ class Chooser : public TokenChooser {
 
  private:
   std::shared_ptr<Gpu> gpu_;
-  ChoiceRules rules_;
   int64_t rows_;
-  int64_t count_;
+  int64_t vocab_;
   at::Tensor candidates_, keys_, ids_, draws_, banned_;
-  ChosenRow* chosen_ = nullptr;
+  Choice choice_{};  // of every pass
   std::vector<uint64_t> next_positions_;
   std::vector<ChosenToken> tokens_;
   bool is_waited_for_ = true;
